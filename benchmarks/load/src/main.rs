@@ -1,0 +1,2 @@
+//! Load client and echo server for the benchmarks.
+fn main() {}
