@@ -1,0 +1,72 @@
+//! When a turn that has ready work asks the kernel for I/O.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use crate::Instant;
+
+/// A poll costs as much as ten callbacks, so busy turns skip it; but never for longer than this.
+const LONGEST_SKIP: Duration = Duration::from_micros(50);
+
+/// Where there was an event there are often more: so many turns after it poll.
+const TURNS_AFTER_EVENT: u32 = 16;
+
+/// Decides which turns of a busy loop poll. A turn without ready work always does.
+///
+/// A program that lets I/O happen by yielding a few times must find that it happened. Hence the
+/// turns that always poll: the first of a run, the one after an fd was registered or written to,
+/// those within 16 turns of an event, and, in the event loop itself, the one that a wake or a stop
+/// falls into.
+#[derive(Debug)]
+pub(crate) struct PollPolicy {
+    /// Skips nothing.
+    every_turn: bool,
+    /// How many turns from now poll in any case.
+    forced_turns: Cell<u32>,
+    /// When the last poll was, on the monotonic clock.
+    last_poll: Cell<Instant>,
+}
+
+impl PollPolicy {
+    pub(crate) fn new(every_turn: bool) -> Self {
+        Self {
+            every_turn,
+            forced_turns: Cell::new(0),
+            last_poll: Cell::new(Instant::ZERO),
+        }
+    }
+
+    /// Makes the next turn poll.
+    #[inline]
+    pub(crate) fn force(&self) {
+        self.force_turns(1);
+    }
+
+    /// A turn begins; says whether it polls in any case.
+    #[inline]
+    pub(crate) fn begin_turn(&self) -> bool {
+        let forced = self.forced_turns.get();
+        self.forced_turns.set(forced.saturating_sub(1));
+        forced > 0
+    }
+
+    /// Whether a turn that has ready work at this time and need not poll should do so.
+    #[inline]
+    pub(crate) fn wants_poll(&self, now: Instant) -> bool {
+        self.every_turn || now.saturating_since(self.last_poll.get()) >= LONGEST_SKIP
+    }
+
+    /// A poll ended `now`, with or without events.
+    #[inline]
+    pub(crate) fn polled(&self, now: Instant, found_events: bool) {
+        self.last_poll.set(now);
+        if found_events {
+            self.force_turns(TURNS_AFTER_EVENT);
+        }
+    }
+
+    #[inline]
+    fn force_turns(&self, turns: u32) {
+        self.forced_turns.set(self.forced_turns.get().max(turns));
+    }
+}

@@ -1,0 +1,60 @@
+//! The entries that will run, in order.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+/// A first-in first-out queue of entries that belongs to the loop's owner thread.
+///
+/// Every method borrows the queue for its own length only and none of them drops an entry or calls
+/// foreign code while it does, so an entry that runs may push more of them.
+#[derive(Debug)]
+pub(crate) struct ReadyQueue<T> {
+    entries: RefCell<VecDeque<T>>,
+}
+
+impl<T> ReadyQueue<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            entries: RefCell::new(VecDeque::new()),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push(&self, entry: T) {
+        self.entries.borrow_mut().push_back(entry);
+    }
+
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<T> {
+        self.entries.borrow_mut().pop_front()
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.borrow().len()
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.borrow().is_empty()
+    }
+
+    /// Moves the first `count` entries behind all others.
+    pub(crate) fn rotate(&self, count: usize) {
+        self.entries.borrow_mut().rotate_left(count);
+    }
+
+    /// Lets `fill` append to the queue. It must do nothing else: the queue is borrowed meanwhile.
+    #[inline]
+    pub(crate) fn append_with(&self, fill: impl FnOnce(&mut VecDeque<T>)) {
+        fill(&mut self.entries.borrow_mut());
+    }
+
+    pub(crate) fn take_all(&self) -> VecDeque<T> {
+        self.entries.take()
+    }
+
+    pub(crate) fn for_each(&self, visit: impl FnMut(&T)) {
+        self.entries.borrow().iter().for_each(visit);
+    }
+}
