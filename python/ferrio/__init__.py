@@ -1,0 +1,92 @@
+"""ferrio: Python's asyncio rebuilt in Rust.
+
+Everything that ``asyncio`` offers can be had from here, so ``import ferrio as asyncio`` is all a
+program needs::
+
+    import ferrio as asyncio
+
+    async def main():
+        await asyncio.sleep(0.1)
+        return "done"
+
+    assert asyncio.run(main()) == "done"
+
+The event loop, ``Task``, ``Future``, ``run`` and ``Runner`` are ferrio's; the rest is asyncio's
+own and runs on them. A program that is not to be changed is run by ``python -m ferrio app.py``,
+or calls ``ferrio.install()`` before it starts.
+"""
+
+# Some of asyncio's names are given another meaning here on purpose.
+# mypy: disable-error-code="assignment,misc"
+
+from __future__ import annotations
+
+import asyncio as _asyncio
+import sys
+from asyncio import *  # noqa: F403
+from typing import Any as _Any
+
+from ferrio import registry as _registry
+from ferrio._ferrio import Future, Task
+from ferrio.installation import install, uninstall
+from ferrio.loop import EventLoop
+from ferrio.policy import get_event_loop, new_event_loop
+from ferrio.runner import Runner, run
+
+__version__ = "0.1.0"
+
+# The one change that is made to asyncio without install(): all_tasks() sees ferrio's tasks.
+_registry.add_native_tasks()
+
+# asyncio's name for the loop class that a program picks by hand.
+SelectorEventLoop = EventLoop
+
+if sys.version_info >= (3, 12):
+    eager_task_factory = _asyncio.create_eager_task_factory(Task)
+
+if sys.version_info < (3, 14):
+    from ferrio.policy import EventLoopPolicy
+
+    DefaultEventLoopPolicy = EventLoopPolicy
+
+
+def __getattr__(name: str) -> _Any:
+    """Answer for the names that are not public in asyncio, submodules most of all."""
+    if name == "EventLoopPolicy":
+        return _deprecated_policy()
+    try:
+        return getattr(_asyncio, name)
+    except AttributeError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+def _deprecated_policy() -> _Any:
+    """Return the policy class where policies are deprecated (3.14)."""
+    import warnings
+
+    from ferrio.policy import EventLoopPolicy
+
+    warnings.warn(
+        "ferrio.EventLoopPolicy is deprecated, as asyncio's policies are from Python 3.14; "
+        "use ferrio.run or loop_factory=ferrio.new_event_loop",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return EventLoopPolicy
+
+
+__all__ = [
+    "EventLoop",
+    "Future",
+    "Runner",
+    "SelectorEventLoop",
+    "Task",
+    "get_event_loop",
+    "install",
+    "new_event_loop",
+    "run",
+    "uninstall",
+]
+__all__ += [name for name in _asyncio.__all__ if name not in __all__]
+if sys.version_info < (3, 14):
+    __all__ += ["EventLoopPolicy"]

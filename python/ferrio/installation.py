@@ -1,0 +1,107 @@
+"""``ferrio.install()``: programs that know nothing of ferrio get its loops.
+
+Loops come from three places, and each is led here: the event loop policy (``asyncio.run``,
+``asyncio.Runner``, ``asyncio.new_event_loop``), a default policy that a program sets anew, and
+the loop classes by name (``loop_factory=asyncio.SelectorEventLoop``, as uvicorn has it).
+``asyncio.Task`` and ``asyncio.Future`` stay what they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio import events
+from typing import Any
+
+from ferrio.loop import EventLoop
+from ferrio.policy import EventLoopPolicy
+
+_StandardLoop: Any = asyncio.SelectorEventLoop
+
+
+class _LoopClass(type):
+    """Has ferrio's loops count as instances of the classes that stand in for asyncio's."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, (EventLoop, _StandardLoop))
+
+
+class SelectorEventLoop(_StandardLoop, metaclass=_LoopClass):  # type: ignore[misc]
+    """Stands in for ``asyncio.SelectorEventLoop``: calling it makes a loop of ferrio's.
+
+    With a selector of the caller's it makes asyncio's own loop, for nothing else could honour
+    it; and a class derived from it is derived from asyncio's, whose insides it counts on.
+    """
+
+    def __new__(cls, selector: Any = None) -> Any:
+        """Make the loop: ferrio's unless a selector is given or a subclass is being made."""
+        if cls is SelectorEventLoop and selector is None:
+            return EventLoop()
+        return super().__new__(cls)
+
+
+class _Installation:
+    """What ``install()`` has replaced, and how to put it back."""
+
+    def __init__(self) -> None:
+        self._policy = EventLoopPolicy()
+        # The policy that was in use; None where asyncio had not made one yet.
+        self._previous_policy = _get_policy()
+        self._names: dict[str, object] = {"SelectorEventLoop": SelectorEventLoop}
+        if sys.version_info >= (3, 13):
+            self._names["EventLoop"] = SelectorEventLoop
+        if sys.version_info >= (3, 14):
+            self._names["_DefaultEventLoopPolicy"] = EventLoopPolicy
+        else:
+            self._names["DefaultEventLoopPolicy"] = EventLoopPolicy
+        self._previous_names = {name: getattr(asyncio, name) for name in self._names}
+        for name, value in self._names.items():
+            setattr(asyncio, name, value)
+        _set_policy(self._policy)
+
+    def undo(self) -> None:
+        """Put everything back that has not been replaced by somebody else since."""
+        for name, value in self._names.items():
+            if getattr(asyncio, name) is value:
+                setattr(asyncio, name, self._previous_names[name])
+        if _get_policy() is self._policy:
+            _set_policy(self._previous_policy)
+
+
+_installation: _Installation | None = None
+
+
+def install() -> None:
+    """Have asyncio make ferrio's loops: ``asyncio.run``, ``Runner``, ``new_event_loop`` and so on.
+
+    Works for the whole process, until ``uninstall()``; a second call changes nothing. Loops that
+    exist stay what they are. From 3.14 no deprecation warning is emitted, although policies are
+    deprecated. Call it before a program starts its loop, in the main thread.
+    """
+    global _installation
+    if _installation is None:
+        _installation = _Installation()
+
+
+def uninstall() -> None:
+    """Have asyncio make its own loops again; does nothing when ``install()`` was not called.
+
+    What a program has set itself since ``install()``, a policy of its own say, stays.
+    """
+    global _installation
+    if _installation is not None:
+        installation, _installation = _installation, None
+        installation.undo()
+
+
+def _get_policy() -> Any:
+    """Return the policy in use without making one: None where asyncio has made none yet."""
+    return getattr(events, "_event_loop_policy", None)
+
+
+def _set_policy(policy: Any) -> None:
+    if sys.version_info >= (3, 14):
+        # The public function warns that policies are deprecated.
+        events._set_event_loop_policy(policy)
+    else:
+        asyncio.set_event_loop_policy(policy)

@@ -1,0 +1,41 @@
+"""What every part of the event loop is built on.
+
+``ferrio.EventLoop`` is the native loop plus a handful of parts in Python, one concept each:
+executor, signals, servers and so on. What happens per callback, per task step or per packet is
+native; what happens once per loop or once per connection is in the parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from ferrio import _ferrio
+
+
+class LoopPart(_ferrio.EventLoop, asyncio.AbstractEventLoop):
+    """The native loop as an ``asyncio.AbstractEventLoop``; a part adds methods to it.
+
+    A part keeps its state in attributes that its own ``__init__`` sets, after calling
+    ``super().__init__()``. All methods belong to the thread that runs the loop, but for those
+    whose documentation says otherwise.
+    """
+
+    if TYPE_CHECKING:
+        # asyncio.AbstractEventLoop answers these with NotImplementedError, and so does ferrio
+        # until it has them. To a type checker they are abstract, and the loop could not be made.
+        connect_read_pipe: Any
+        connect_write_pipe: Any
+        create_datagram_endpoint: Any
+        sendfile: Any
+        sock_sendfile: Any
+        subprocess_exec: Any
+        subprocess_shell: Any
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Tell the loop's exception handler of an error that has no caller to be raised in.
+
+        Parts report through this name, so that a subclass or a test that overrides it hears
+        everything. ``ferrio.exception_reporting`` holds the behaviour.
+        """
+        raise NotImplementedError

@@ -1,0 +1,240 @@
+"""``python -m ferrio app.py``: runs an asyncio program, unmodified, on ferrio.
+
+The program must not be able to tell: ``sys.argv``, ``sys.path`` and the module ``__main__`` are
+what plain Python would have made them, and how it ends (exit code, traceback, signal) is left to
+the interpreter. What is ferrio's own in a traceback is cut off where it is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import builtins
+import importlib.machinery
+import os
+import platform
+import runpy
+import sys
+import types
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NoReturn
+
+from ferrio import __version__
+from ferrio.installation import install
+
+_DESCRIPTION = """\
+Run an asyncio program on ferrio, as "python" itself would run it.
+Without a program: asyncio's interactive console, on ferrio."""
+
+
+def main() -> None:
+    """Do what the command line says; the entry point of ``ferrio`` and ``python -m ferrio``."""
+    own_arguments, command = _split_command_line(sys.argv[1:])
+    _parse_options(own_arguments)
+    install()
+    if not command:
+        _run(lambda: _run_module("asyncio", []))
+    elif command[0].startswith("-m"):
+        name, *arguments = _value_of_flag(command)
+        _run(lambda: _run_module(name, arguments))
+    elif command[0].startswith("-c"):
+        code, *arguments = _value_of_flag(command)
+        _run(lambda: _run_string(code, arguments))
+    elif command[0] == "-":
+        _run(lambda: _run_standard_input(command))
+    else:
+        _run(lambda: _run_path(command[0], command))
+
+
+def _split_command_line(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Split into options of ferrio's and the program with its arguments.
+
+    As with plain Python the program begins with the first word that is no option, or with
+    ``-m`` or ``-c``, which may have their value attached to them.
+    """
+    for index, argument in enumerate(arguments):
+        if argument == "-" or not argument.startswith("-") or argument[:2] in ("-m", "-c"):
+            return arguments[:index], arguments[index:]
+    return arguments, []
+
+
+def _parse_options(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="ferrio" if sys.argv[0].endswith("ferrio") else "python -m ferrio",
+        usage="%(prog)s [-h] [-V] [file | -m module | -c command | -] [arguments ...]",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "-V", "--version", action="version", version=_version(), help="show the versions and exit"
+    )
+    program = parser.add_argument_group("the program")
+    program.add_argument("file", nargs="?", help="a script, or a directory or zip with __main__.py")
+    program.add_argument("-m", metavar="module", help="a module or package, found on sys.path")
+    program.add_argument("-c", metavar="command", help="the program itself, as a string")
+    program.add_argument("arguments", nargs="*", help="what the program finds in sys.argv[1:]")
+    parser.parse_args(arguments)
+
+
+def _version() -> str:
+    return f"ferrio {__version__} ({platform.python_implementation()} {platform.python_version()})"
+
+
+def _value_of_flag(command: list[str]) -> list[str]:
+    """Return the value of the leading ``-m`` or ``-c``, and the arguments after it."""
+    flag, *rest = command
+    if len(flag) > 2:
+        return [flag[2:], *rest]
+    if not rest:
+        _fail(f"argument expected for the {flag} option")
+    return rest
+
+
+def _run(program: Callable[[], None]) -> None:
+    """Run ``program``; let it end as plain Python would, without the frames of this module."""
+    try:
+        program()
+    except SystemExit:
+        raise
+    except BaseException as error:
+        traceback = error.__traceback__
+        while traceback is not None and traceback.tb_frame.f_globals is globals():
+            traceback = traceback.tb_next
+        _report_with(traceback)
+        raise
+
+
+def _report_with(traceback: TracebackType | None) -> None:
+    """Have the interpreter report the exception that is on its way with this traceback.
+
+    Raising on is what makes the interpreter end as it should: threads joined, ``atexit`` run,
+    and for KeyboardInterrupt the process killed by its signal. But each frame that the
+    exception passes adds itself to the traceback. So the hook that is called at the end is told
+    what the traceback was; ``sys.excepthook`` is the program's own again before it runs.
+    """
+    program_hook = sys.excepthook
+
+    def report(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+        sys.excepthook = program_hook
+        sys.last_traceback = traceback
+        program_hook(kind, error.with_traceback(traceback), traceback)
+
+    sys.excepthook = report
+
+
+def _run_path(path: str, argv: list[str]) -> None:
+    """Run a script, or the ``__main__`` of a directory or zip file."""
+    if _has_modules(path):
+        sys.argv = argv
+        _set_first_path(os.path.abspath(path), even_when_safe=True)
+        _fresh_main()
+        _runpy_main("__main__", False)
+        return
+    # The interpreter gives __main__ and tracebacks the absolute path, but not sys.argv.
+    absolute_path = os.path.abspath(path)
+    try:
+        code = _load_code(absolute_path)
+    except OSError as error:
+        _fail(f"can't open file {absolute_path!r}: [Errno {error.errno}] {error.strerror}")
+    sys.argv = argv
+    _set_first_path(os.path.dirname(os.path.realpath(path)))
+    namespace = _fresh_main(
+        __file__=absolute_path,
+        __cached__=None,
+        __loader__=_loader_type(path)("__main__", absolute_path),
+    )
+    exec(code(), namespace)
+
+
+def _run_module(name: str, arguments: list[str]) -> None:
+    """Run a module as ``python -m`` does, by the very function that the interpreter calls."""
+    # Until the module is found; then its path takes this place.
+    sys.argv = ["-m", *arguments]
+    _set_first_path(os.getcwd())
+    _fresh_main()
+    _runpy_main(name, True)
+
+
+def _run_string(source: str, arguments: list[str]) -> None:
+    sys.argv = ["-c", *arguments]
+    _set_first_path("")
+    namespace = _fresh_main(__loader__=importlib.machinery.BuiltinImporter)
+    exec(compile(source, "<string>", "exec", dont_inherit=True), namespace)
+
+
+def _run_standard_input(argv: list[str]) -> None:
+    source = sys.stdin.read()
+    sys.argv = argv
+    _set_first_path("")
+    namespace = _fresh_main(__loader__=importlib.machinery.BuiltinImporter)
+    exec(compile(source, "<stdin>", "exec", dont_inherit=True), namespace)
+
+
+def _runpy_main(name: str, alter_argv: bool) -> None:
+    run_module: Any = runpy._run_module_as_main  # type: ignore[attr-defined]
+    run_module(name, alter_argv)
+
+
+def _load_code(path: str) -> Callable[[], types.CodeType]:
+    """Read a script; return what compiles it, for a SyntaxError is the program's own.
+
+    Raises OSError when it cannot be read.
+    """
+    with open(path, "rb") as file:
+        content = file.read()
+    if path.endswith(".pyc"):
+        loader = importlib.machinery.SourcelessFileLoader("__main__", path)
+
+        def load() -> types.CodeType:
+            code = loader.get_code("__main__")
+            assert code is not None, "a sourceless loader gives the code or raises"
+            return code
+
+        return load
+    return lambda: compile(content, path, "exec", dont_inherit=True)
+
+
+def _loader_type(path: str) -> Any:
+    if path.endswith(".pyc"):
+        return importlib.machinery.SourcelessFileLoader
+    return importlib.machinery.SourceFileLoader
+
+
+def _has_modules(path: str) -> bool:
+    """Whether modules can be imported from ``path``: a directory or a zip file."""
+    for hook in sys.path_hooks:
+        try:
+            hook(path)
+        except ImportError:
+            continue
+        return True
+    return False
+
+
+def _set_first_path(path: str, *, even_when_safe: bool = False) -> None:
+    """Make ``path`` the first of ``sys.path``, where this command's own directory is.
+
+    With ``-P`` or ``-I`` the interpreter puts nothing there, and nothing is to be replaced.
+    """
+    if not sys.flags.safe_path:
+        sys.path[0] = path
+    elif even_when_safe:
+        sys.path.insert(0, path)
+
+
+def _fresh_main(**attributes: object) -> dict[str, Any]:
+    """Put an empty module ``__main__`` in the place of this command's; return its namespace."""
+    module = types.ModuleType("__main__")
+    namespace = vars(module)
+    namespace["__builtins__"] = builtins
+    if sys.version_info < (3, 14):
+        namespace["__annotations__"] = {}
+    namespace.update(attributes)
+    sys.modules["__main__"] = module
+    return namespace
+
+
+def _fail(message: str) -> NoReturn:
+    """End as the interpreter does when it cannot find what it is to run."""
+    print(f"{sys.orig_argv[0]}: {message}", file=sys.stderr)
+    sys.exit(2)

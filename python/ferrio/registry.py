@@ -1,0 +1,58 @@
+"""``asyncio.all_tasks()`` sees ferrio's tasks.
+
+The standard library keeps a WeakSet of all tasks, and adding to it is a good part of what
+creating a task costs there. The native module keeps a list through its tasks instead, which
+costs nothing, so the WeakSet has to be told to look there too. Others hold that very object —
+C code, and whoever imported it early — so it is given another class, in place; no name is
+rebound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+from ferrio import _ferrio
+
+
+class TaskRegistry(weakref.WeakSet[Any]):
+    """The standard library's set of tasks, which also has the native module's in it.
+
+    A set made from it (by ``copy``, ``|`` and so on) has this class too but only holds what it
+    was made of. The class has no attributes of its own, or the existing set could not have it.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        added = set(super().__iter__())
+        yield from added
+        for task in _native_tasks_of(self):
+            if task not in added:
+                yield task
+
+    def __len__(self) -> int:
+        if super().__len__() == 0:
+            return len(_native_tasks_of(self))
+        return sum(1 for _ in self)
+
+    def __contains__(self, task: object) -> bool:
+        return super().__contains__(task) or any(task is one for one in _native_tasks_of(self))
+
+
+def add_native_tasks() -> None:
+    """Have the standard library's set of all tasks include ferrio's; once is enough."""
+    tasks = _standard_set()
+    if type(tasks) is weakref.WeakSet:
+        tasks.__class__ = TaskRegistry
+
+
+def _standard_set() -> weakref.WeakSet[Any]:
+    name = "_scheduled_tasks" if sys.version_info >= (3, 12) else "_all_tasks"
+    tasks: weakref.WeakSet[Any] = getattr(asyncio.tasks, name)
+    return tasks
+
+
+def _native_tasks_of(tasks: TaskRegistry) -> list[_ferrio.Task[Any]]:
+    return _ferrio._all_tasks() if tasks is _standard_set() else []

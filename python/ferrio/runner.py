@@ -1,0 +1,67 @@
+"""Running a coroutine to its end on a new loop: ``ferrio.run`` and ``ferrio.Runner``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from ferrio.policy import new_event_loop
+
+_Result = TypeVar("_Result")
+
+
+class Runner(asyncio.Runner):  # type: ignore[misc]
+    """``asyncio.Runner`` whose loop is ferrio's unless ``loop_factory`` makes another.
+
+    A context manager: the loop is made at the first use; at the end tasks that are left are
+    cancelled, asynchronous generators and the default executor shut down, and the loop closed.
+    While no factory is given the loop is the thread's current one as well.
+
+    asyncio calls its class final; it is the base here so that ``isinstance`` holds.
+    """
+
+    def __init__(
+        self,
+        *,
+        debug: bool | None = None,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> None:
+        super().__init__(debug=debug, loop_factory=loop_factory or self._make_current_loop)
+        # Whether the thread's current loop was set here, and has to be unset.
+        self._has_set_loop = False
+
+    def close(self) -> None:
+        """Finish what is left in the loop and close it; may be called twice."""
+        try:
+            super().close()
+        finally:
+            if self._has_set_loop:
+                self._has_set_loop = False
+                asyncio.set_event_loop(None)
+
+    def _make_current_loop(self) -> asyncio.AbstractEventLoop:
+        loop = new_event_loop()
+        asyncio.set_event_loop(loop)
+        self._has_set_loop = True
+        return loop
+
+
+def run(
+    main: Coroutine[Any, Any, _Result],
+    *,
+    debug: bool | None = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> _Result:
+    """Run ``main`` on a new loop of ferrio's, clean up, and return its result.
+
+    ``debug`` switches debug mode on or off; None leaves it to the environment.
+    ``loop_factory``, which ``asyncio.run`` has from 3.12, makes another loop. Raises what
+    ``main`` raises, ValueError when it is no coroutine, and RuntimeError when a loop is
+    running in this thread.
+    """
+    if asyncio._get_running_loop() is not None:
+        # As asyncio words it: programs know this message.
+        raise RuntimeError("asyncio.run() cannot be called from a running event loop")
+    with Runner(debug=debug, loop_factory=loop_factory) as runner:
+        return runner.run(main)
