@@ -70,7 +70,7 @@ class EventLoop(
         task: asyncio.Future[_Result] = asyncio.ensure_future(awaitable, loop=self)
         if is_new_task:
             # The caller hears that the task did not finish: no need to log it as well.
-            task._log_destroy_pending = False
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
         task.add_done_callback(self._stop_after)
         try:
             self.run_forever()

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from ferrio import __version__
+from ferrio.children import install_in_children
 from ferrio.installation import install
 
 _DESCRIPTION = """\
@@ -32,6 +33,7 @@ def main() -> None:
     own_arguments, command = _split_command_line(sys.argv[1:])
     _parse_options(own_arguments)
     install()
+    install_in_children()
     if not command:
         _run(lambda: _run_module("asyncio", []))
     elif command[0].startswith("-m"):
