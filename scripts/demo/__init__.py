@@ -1,0 +1,1 @@
+"""The demo: the chat example on asyncio and on ferrio, with every answer checked."""
