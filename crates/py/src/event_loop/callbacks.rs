@@ -1,0 +1,238 @@
+//! `call_soon`, `call_later`, `call_at`, `call_soon_threadsafe`, `add_reader` and their kin.
+
+use ferrio_core::Instant;
+
+use super::sources::Side;
+use super::{Entry, EventLoop};
+use crate::ffi::{Arguments, Object, Outcome, Own, Raised, This, none, sys, thread_id};
+use crate::handle::{Handle, TimerHandle};
+use crate::imports::imports;
+
+/// A variadic call's arguments, taken apart.
+struct Call<'a> {
+    /// The arguments in front of the callback: a delay, a time, a descriptor.
+    leading: Option<&'a Object>,
+    callback: &'a Object,
+    arguments: &'a [Object],
+    context: Option<&'a Object>,
+}
+
+impl<'a> Call<'a> {
+    /// `method(callback, *args, context=None)`.
+    #[inline]
+    fn plain(arguments: Arguments<'a>, method: &str) -> Outcome<Call<'a>> {
+        let context = arguments.only_keyword(method, c"context")?;
+        let [callback, rest @ ..] = arguments.positional() else {
+            return Err(missing(method, "'callback'"));
+        };
+        Ok(Call {
+            leading: None,
+            callback,
+            arguments: rest,
+            context,
+        })
+    }
+
+    /// `method(leading, callback, *args, context=None)`.
+    #[inline]
+    fn with_leading(arguments: Arguments<'a>, method: &str, name: &str) -> Outcome<Call<'a>> {
+        let context = arguments.only_keyword(method, c"context")?;
+        match arguments.positional() {
+            [leading, callback, rest @ ..] => Ok(Call {
+                leading: Some(leading),
+                callback,
+                arguments: rest,
+                context,
+            }),
+            [_] => Err(missing(method, "'callback'")),
+            [] => Err(missing(method, &format!("'{name}' and 'callback'"))),
+        }
+    }
+}
+
+#[cold]
+fn missing(method: &str, names: &str) -> Raised {
+    Raised::type_error(&format!(
+        "{method}() missing required positional arguments: {names}"
+    ))
+}
+
+impl This<'_, EventLoop> {
+    /// Debug mode's checks of who calls, and with what.
+    #[inline]
+    fn check_call(self, callback: &Object, method: &str) -> Outcome<()> {
+        self.check_closed()?;
+        if self.is_debug() {
+            self.check_thread()?;
+            check_callback(callback, method)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn call_soon(self, arguments: Arguments<'_>) -> Outcome<Object> {
+        let call = Call::plain(arguments, "call_soon")?;
+        self.check_call(call.callback, "call_soon")?;
+        let handle = Own::<Handle>::make(self, call.callback, call.arguments, call.context)?;
+        self.push(Entry::Handle(handle.clone()));
+        Ok(handle.into_object())
+    }
+
+    pub(super) fn call_soon_threadsafe(self, arguments: Arguments<'_>) -> Outcome<Object> {
+        let call = Call::plain(arguments, "call_soon_threadsafe")?;
+        self.check_closed()?;
+        if self.is_debug() {
+            check_callback(call.callback, "call_soon_threadsafe")?;
+        }
+        let handle = Own::<Handle>::make(self, call.callback, call.arguments, call.context)?;
+        let entry = Entry::Handle(handle.clone());
+        if self.thread.get() == Some(thread_id()) {
+            // From the loop's own thread nothing has to be woken, and the order with
+            // call_soon() stays as it was called.
+            self.push(entry);
+            return Ok(handle.into_object());
+        }
+        match self.core.injector().push(entry) {
+            Ok(()) => Ok(handle.into_object()),
+            Err(refused) => {
+                drop(refused);
+                Err(Raised::runtime_error("Event loop is closed"))
+            }
+        }
+    }
+
+    pub(super) fn call_later(self, arguments: Arguments<'_>) -> Outcome<Object> {
+        let call = Call::with_leading(arguments, "call_later", "delay")?;
+        let Some(delay) = call.leading.and_then(Object::some) else {
+            return Err(Raised::type_error("delay must not be None"));
+        };
+        let now = if self.overrides.time() {
+            self.object().call_method(&imports().names.time, &[])?
+        } else {
+            self.time()?
+        };
+        let when = add(&now, delay)?;
+        if self.overrides.call_at() {
+            return self.call_overridden_at(&when, &call);
+        }
+        self.schedule_at(&when, &call, "call_later")
+    }
+
+    pub(super) fn call_at(self, arguments: Arguments<'_>) -> Outcome<Object> {
+        let call = Call::with_leading(arguments, "call_at", "when")?;
+        let Some(when) = call.leading.and_then(Object::some) else {
+            return Err(Raised::type_error("when cannot be None"));
+        };
+        self.schedule_at(when, &call, "call_at")
+    }
+
+    /// `call_later` goes through a subclass's `call_at`, as in asyncio.
+    #[cold]
+    fn call_overridden_at(self, when: &Object, call: &Call<'_>) -> Outcome<Object> {
+        let mut values: Vec<&Object> = vec![when, call.callback];
+        values.extend(call.arguments);
+        let keywords = Object::dict()?;
+        if let Some(context) = call.context {
+            keywords.dict_set(&crate::ffi::text("context")?, context)?;
+        }
+        let method = self.object().get_attr(&imports().names.call_at)?;
+        let values = Object::tuple(&values)?;
+        // SAFETY: a callable, a tuple and a dict; a new reference or null.
+        unsafe {
+            Object::from_new(sys::PyObject_Call(
+                method.as_ptr(),
+                values.as_ptr(),
+                keywords.as_ptr(),
+            ))
+        }
+    }
+
+    #[inline]
+    fn schedule_at(self, when: &Object, call: &Call<'_>, method: &str) -> Outcome<Object> {
+        self.check_call(call.callback, method)?;
+        let deadline = deadline(when)?;
+        let timer =
+            Own::<TimerHandle>::make(self, when, call.callback, call.arguments, call.context)?;
+        let entry = Entry::Handle(timer.clone().into_handle());
+        timer.scheduled_as(self.core.add_timer(deadline, entry));
+        Ok(timer.into_object())
+    }
+
+    /// `time()`: the loop's clock in seconds.
+    #[inline]
+    pub(super) fn time(self) -> Outcome<Object> {
+        Object::from_f64(self.core.now().as_secs_f64())
+    }
+
+    /// `add_reader` and `add_writer`.
+    pub(super) fn add_watch(self, arguments: Arguments<'_>, side: Side) -> Outcome<Object> {
+        let method = match side {
+            Side::Reader => "add_reader",
+            Side::Writer => "add_writer",
+        };
+        let call = Call::with_leading(arguments, method, "fd")?;
+        let fd = self.descriptor(call.leading.unwrap_or(call.callback))?;
+        self.check_closed()?;
+        let handle = Own::<Handle>::make(self, call.callback, call.arguments, call.context)?;
+        self.watch_handle(fd, side, handle.clone())?;
+        Ok(handle.into_object())
+    }
+
+    /// `remove_reader` and `remove_writer`.
+    pub(super) fn remove_watch(self, file: &Object, side: Side) -> Outcome<Object> {
+        let fd = self.descriptor(file)?;
+        if self.is_closed() {
+            return Ok(Object::from_bool(false));
+        }
+        Ok(Object::from_bool(self.unwatch_handle(fd, side)?))
+    }
+
+    /// Puts a handle that was made elsewhere into the ready queue, unless it is cancelled.
+    pub(super) fn add_handle(self, handle: &Object) -> Outcome<Object> {
+        let Some(handle) = This::<Handle>::from_object(handle) else {
+            return Err(Raised::type_error("a handle of this loop was expected"));
+        };
+        self.check_closed()?;
+        if !handle.is_cancelled() {
+            self.push(Entry::Handle(handle.own()));
+        }
+        Ok(none())
+    }
+}
+
+/// The sum of loop time and a delay, with Python's own rules and errors for odd types.
+#[inline]
+fn add(now: &Object, delay: &Object) -> Outcome<Object> {
+    // SAFETY: live objects; a new reference or null.
+    unsafe { Object::from_new(sys::PyNumber_Add(now.as_ptr(), delay.as_ptr())) }
+}
+
+/// The point in time that `when` names.
+///
+/// NaN compares as neither early nor late, so asyncio fires such a timer at once; so do we.
+#[inline]
+fn deadline(when: &Object) -> Outcome<Instant> {
+    let seconds = when.to_f64()?;
+    if seconds.is_nan() {
+        return Ok(Instant::from_nanos(i64::MIN));
+    }
+    Ok(Instant::from_secs_f64(seconds))
+}
+
+/// Debug mode: what cannot be called, or is called without being awaited, is refused.
+fn check_callback(callback: &Object, method: &str) -> Outcome<()> {
+    let imports = imports();
+    let coroutine = imports.is_coroutine.call1(callback)?.is_true()?
+        || imports.is_coroutine_function.call1(callback)?.is_true()?;
+    if coroutine {
+        return Err(Raised::type_error(&format!(
+            "coroutines cannot be used with {method}()"
+        )));
+    }
+    if !callback.is_callable() {
+        return Err(Raised::type_error(&format!(
+            "a callable object was expected by {method}(), got {}",
+            callback.repr_text()?,
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! What the core's loop asks of Python: to release the interpreter while it
+//! waits, to turn events into entries, and to run them.
+
+use std::time::Duration;
+
+use ferrio_core::{Driver, Event, Instant};
+
+use super::{Entry, EventLoop};
+use crate::ffi::{Context, Object, Outcome, Own, Raised, This, released, sys, text};
+use crate::handle::{Handle, describe_callback, only_ordinary};
+use crate::imports::imports;
+use crate::task::Task;
+
+type Core = ferrio_core::EventLoop<Entry>;
+
+/// One run of a loop, from `run_forever` to its end.
+pub(super) struct Run<'a> {
+    event_loop: This<'a, EventLoop>,
+}
+
+impl This<'_, EventLoop> {
+    /// Runs turns until `stop()`.
+    ///
+    /// # Errors
+    /// KeyboardInterrupt and SystemExit from a callback, with the rest of its batch kept for the
+    /// next run.
+    pub(super) fn run_turns(self) -> Outcome<()> {
+        self.check_closed()?;
+        self.refresh_overrides()?;
+        // The loop must outlive its own run, whatever the callbacks do.
+        let alive = self.own();
+        let outcome = alive.core.run(&mut Run {
+            event_loop: alive.this(),
+        });
+        let left = alive.this().leave_task();
+        outcome.and(left)
+    }
+}
+
+impl Driver<Entry> for Run<'_> {
+    type Error = Raised;
+
+    #[inline]
+    fn now(&mut self, _core: &Core, clock: Instant) -> Outcome<Instant> {
+        self.event_loop.now(clock)
+    }
+
+    #[inline]
+    fn wait<R: Send>(&mut self, _timeout: Option<Duration>, wait: impl FnOnce() -> R + Send) -> R {
+        released(wait)
+    }
+
+    fn interrupted(&mut self) -> Outcome<()> {
+        // SAFETY: asks Python to run the handlers of signals that arrived.
+        Raised::check(unsafe { sys::PyErr_CheckSignals() })
+    }
+
+    #[inline]
+    fn event(&mut self, core: &Core, event: Event) -> Outcome<()> {
+        self.event_loop.dispatch(core, event)
+    }
+
+    fn signal(&mut self, _core: &Core, number: u8) -> Outcome<()> {
+        let number = Object::from_i64(number.into())?;
+        self.event_loop
+            .object()
+            .call_method(&imports().names.handle_signal, &[&number])
+            .map(drop)
+    }
+
+    #[inline]
+    fn run(&mut self, _core: &Core, entry: Entry) -> Outcome<()> {
+        if self.event_loop.is_debug() {
+            return self.run_timed(entry);
+        }
+        self.run_entry(entry)
+    }
+
+    #[inline]
+    fn end_of_turn(&mut self, _core: &Core, outcome: Outcome<()>) -> Outcome<()> {
+        let event_loop = self.event_loop;
+        match outcome {
+            Ok(()) => {
+                event_loop.leave_task()?;
+                event_loop.flush_gathered()?;
+                event_loop.refresh_overrides()
+            }
+            Err(raised) => {
+                // What was gathered goes out all the same; the first exception is the one
+                // that leaves the loop.
+                let exception = raised.take();
+                for failed in [event_loop.leave_task(), event_loop.flush_gathered()] {
+                    if let Err(second) = failed {
+                        second.report_unraisable(&event_loop.object());
+                    }
+                }
+                Err(Raised::exception(&exception))
+            }
+        }
+    }
+}
+
+impl Run<'_> {
+    #[inline]
+    fn run_entry(&mut self, entry: Entry) -> Outcome<()> {
+        let event_loop = self.event_loop;
+        match entry {
+            Entry::Step(task) => match task.this().step_in_turn(event_loop) {
+                Ok(()) => Ok(()),
+                Err(raised) => self.step_failed(raised, &task),
+            },
+            Entry::Wake(task) => match task.this().wake_in_turn(event_loop) {
+                Ok(()) => Ok(()),
+                Err(raised) => self.step_failed(raised, &task),
+            },
+            Entry::Handle(handle) => {
+                event_loop.leave_task()?;
+                handle.this().run()
+            }
+            Entry::Done {
+                function,
+                future,
+                context,
+            } => {
+                event_loop.leave_task()?;
+                self.tell_done(&function, &future, &context)
+            }
+            Entry::Io {
+                transport,
+                readiness,
+            } => {
+                event_loop.leave_task()?;
+                transport.this().on_ready(readiness)
+            }
+        }
+    }
+
+    /// Calls a future's done-callback.
+    #[inline]
+    fn tell_done(&self, function: &Object, future: &Object, context: &Object) -> Outcome<()> {
+        let called = Context::enter(context).and_then(|_entered| function.call1(future));
+        match called {
+            Ok(result) => {
+                drop(result);
+                Ok(())
+            }
+            Err(raised) => {
+                // The exception handler is shown the handle that asyncio would have run.
+                let handle = Own::<Handle>::make(
+                    self.event_loop,
+                    function,
+                    std::slice::from_ref(future),
+                    Some(context),
+                )?;
+                self.callback_failed(raised, &handle.into_object(), function, Some(future))
+            }
+        }
+    }
+
+    /// The step itself failed, or the coroutine raised what has to leave the loop.
+    #[cold]
+    fn step_failed(&self, raised: Raised, task: &Own<Task>) -> Outcome<()> {
+        let exception = only_ordinary(raised)?;
+        let callback = crate::task::TaskCallback::step(task.clone(), None)?.into_object();
+        let context = task.context()?;
+        let handle = Own::<Handle>::make(self.event_loop, &callback, &[], Some(&context))?;
+        let raised = Raised::exception(&exception);
+        self.callback_failed(raised, &handle.into_object(), &callback, None)
+    }
+
+    #[cold]
+    fn callback_failed(
+        &self,
+        raised: Raised,
+        handle: &Object,
+        callback: &Object,
+        argument: Option<&Object>,
+    ) -> Outcome<()> {
+        let exception = only_ordinary(raised)?;
+        let arguments = match argument {
+            Some(argument) => Object::tuple(&[argument])?,
+            None => Object::tuple(&[])?,
+        };
+        let source = describe_callback(callback, &arguments, self.event_loop.is_debug())?;
+        let context = Object::dict()?;
+        let message = text(&format!("Exception in callback {}", source.to_text()?))?;
+        context.dict_set(&text("message")?, &message)?;
+        context.dict_set(&text("exception")?, &exception)?;
+        context.dict_set(&text("handle")?, handle)?;
+        self.event_loop.call_exception_handler(&context)
+    }
+
+    /// Debug mode: callbacks that take too long are told of.
+    #[cold]
+    fn run_timed(&mut self, entry: Entry) -> Outcome<()> {
+        let whose = match &entry {
+            Entry::Step(task) | Entry::Wake(task) => task.clone().into_object(),
+            Entry::Handle(handle) => handle.clone().into_object(),
+            Entry::Done { function, .. } => function.clone(),
+            Entry::Io { transport, .. } => transport.clone().into_object(),
+        };
+        let started = self
+            .event_loop
+            .object()
+            .call_method(&imports().names.time, &[])?
+            .to_f64()?;
+        self.run_entry(entry)?;
+        let ended = self
+            .event_loop
+            .object()
+            .call_method(&imports().names.time, &[])?
+            .to_f64()?;
+        let limit = match self.event_loop.slow_callback_duration.get() {
+            Some(limit) => limit.to_f64()?,
+            None => return Ok(()),
+        };
+        if ended - started >= limit {
+            report_slow(&whose, ended - started)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// asyncio's warning about a callback that kept the loop busy for `seconds`.
+fn report_slow(whose: &Object, seconds: f64) -> Outcome<()> {
+    let logger = crate::imports::module(c"asyncio.log")?.get_attr(&text("logger")?)?;
+    let shown = match This::<Handle>::from_object(whose).and_then(|handle| handle.task()) {
+        Some(task) => task.repr()?,
+        None => whose.str()?,
+    };
+    let format = text("Executing %s took %.3f seconds")?;
+    let seconds = Object::from_f64(seconds)?;
+    logger
+        .call_method(&text("warning")?, &[&format, &shown, &seconds])
+        .map(drop)
+}

@@ -1,0 +1,258 @@
+//! `ferrio._ferrio.EventLoop`: asyncio's methods over the core's loop.
+//!
+//! The core decides when something runs; this module says what an entry is and
+//! runs it (`driver.rs`). What happens once per loop or per connection is in
+//! Python, in the subclass `ferrio.EventLoop`.
+
+mod callbacks;
+mod driver;
+mod entry;
+mod overrides;
+mod python;
+mod sources;
+mod tasks;
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_int};
+
+pub(crate) use entry::Entry;
+use ferrio_core::{Instant, TimerKey};
+use overrides::Overrides;
+pub(crate) use python::build;
+use sources::Sources;
+
+use crate::ffi::{
+    Native, Object, ObjectCell, Outcome, Own, Raised, This, TypeObject, Visitor, thread_id,
+};
+use crate::imports::imports;
+use crate::transport::{Gathering, StreamTransport};
+
+/// The native part of an event loop.
+///
+/// Only the owner thread touches it while the loop runs, but for
+/// `call_soon_threadsafe`, which goes through the core's inject queue.
+#[repr(C)]
+pub(crate) struct EventLoop {
+    dict: ObjectCell,
+    weak_references: ObjectCell,
+    core: ferrio_core::EventLoop<Entry>,
+    closed: Cell<bool>,
+    debug: Cell<bool>,
+    /// See [`EventLoop::is_plain`]; kept up to date by whatever it depends on.
+    plain: Cell<bool>,
+    overrides: Overrides,
+    /// The thread that runs the loop, while it runs.
+    thread: Cell<Option<u64>>,
+    task_factory: ObjectCell,
+    /// Seconds; longer callbacks are reported in debug mode.
+    slow_callback_duration: ObjectCell,
+    /// Whether `asyncio.current_task` was told of a task that has not been taken back.
+    task_entered: Cell<bool>,
+    sources: RefCell<Sources>,
+    /// What transports share: the receive buffer and the writes that the turn gathers.
+    pub(crate) gathering: Gathering,
+}
+
+static TYPE: TypeObject = TypeObject::new();
+
+// SAFETY: `TYPE` is built for `EventLoop` in `python::build`; the offsets are those of fields
+// that only CPython touches.
+unsafe impl Native for EventLoop {
+    const NAME: &'static CStr = c"ferrio._ferrio.EventLoop";
+    const DICT_OFFSET: Option<usize> = Some(std::mem::offset_of!(EventLoop, dict));
+    const WEAK_REFERENCES_OFFSET: Option<usize> =
+        Some(std::mem::offset_of!(EventLoop, weak_references));
+
+    fn type_object() -> &'static TypeObject {
+        &TYPE
+    }
+
+    fn create() -> Outcome<EventLoop> {
+        let options = ferrio_core::Options {
+            poll_every_turn: std::env::var_os("FERRIO_POLL_EVERY_TURN")
+                .is_some_and(|value| value == "1"),
+            ..ferrio_core::Options::new()?
+        };
+        Ok(EventLoop {
+            dict: ObjectCell::new(),
+            weak_references: ObjectCell::new(),
+            core: ferrio_core::EventLoop::new(options)?,
+            closed: Cell::new(false),
+            debug: Cell::new(false),
+            plain: Cell::new(true),
+            overrides: Overrides::default(),
+            thread: Cell::new(None),
+            task_factory: ObjectCell::new(),
+            slow_callback_duration: ObjectCell::with(Object::from_f64(0.1)?),
+            task_entered: Cell::new(false),
+            sources: RefCell::new(Sources::default()),
+            gathering: Gathering::default(),
+        })
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        let mut answer = Ok(());
+        let mut look = |entry: &Entry| {
+            if answer.is_ok() {
+                answer = entry.visit(visitor);
+            }
+        };
+        self.core.for_each_ready(&mut look);
+        self.core.for_each_timer(&mut look);
+        answer?;
+        self.task_factory.visit(visitor)?;
+        self.gathering.visit(visitor)?;
+        self.sources.borrow().visit(visitor)
+    }
+
+    fn clear(&self) {
+        drop(self.core.close());
+        drop(self.sources.take());
+        self.gathering.clear();
+        self.task_factory.clear();
+    }
+}
+
+impl EventLoop {
+    /// Whether what is scheduled may go straight to the ready queue: the loop is open, not in
+    /// debug mode, and nobody has put a `call_soon` of his own in place.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain.get()
+    }
+
+    #[inline]
+    pub(crate) fn is_debug(&self) -> bool {
+        self.debug.get()
+    }
+
+    #[inline]
+    pub(crate) fn is_running(&self) -> bool {
+        self.thread.get().is_some()
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Puts an entry at the end of the ready queue.
+    #[inline]
+    pub(crate) fn push(&self, entry: Entry) {
+        self.core.push_ready(entry);
+    }
+
+    /// Takes a timer out of the heap and drops it.
+    #[inline]
+    pub(crate) fn forget_timer(&self, key: TimerKey) {
+        drop(self.core.cancel_timer(key));
+    }
+
+    /// Tells the core that something was written or read, so that it looks for events soon.
+    #[inline]
+    pub(crate) fn note_io(&self) {
+        self.core.note_io();
+    }
+
+    /// Raises RuntimeError when the loop is closed.
+    #[inline]
+    pub(crate) fn check_closed(&self) -> Outcome<()> {
+        if self.closed.get() {
+            return Err(Raised::runtime_error("Event loop is closed"));
+        }
+        Ok(())
+    }
+
+    /// Debug mode's check: the caller must be the thread that runs the loop.
+    fn check_thread(&self) -> Outcome<()> {
+        match self.thread.get() {
+            Some(owner) if owner != thread_id() => Err(Raised::runtime_error(
+                "Non-thread-safe operation invoked on an event loop other than the current one",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn update_plain(&self) {
+        self.plain
+            .set(!self.closed.get() && !self.debug.get() && !self.overrides.call_soon());
+    }
+
+    fn set_debug(&self, debug: bool) {
+        self.debug.set(debug);
+        self.update_plain();
+    }
+}
+
+impl This<'_, EventLoop> {
+    /// `loop.call_exception_handler(context)`, by name, so that an override is honoured.
+    pub(crate) fn call_exception_handler(self, context: &Object) -> Outcome<()> {
+        self.object()
+            .call_method(&imports().names.call_exception_handler, &[context])
+            .map(drop)
+    }
+
+    /// Loop time, from an overridden `time()` if there is one.
+    fn now(self, clock: Instant) -> Outcome<Instant> {
+        if !self.overrides.time() {
+            return Ok(clock);
+        }
+        let seconds = self
+            .object()
+            .call_method(&imports().names.time, &[])?
+            .to_f64()?;
+        Ok(Instant::from_secs_f64(seconds))
+    }
+
+    /// Makes `task` the current one of this loop, until another or [`EventLoop::leave_task`].
+    ///
+    /// The entry is not taken back after the step: the next step replaces it, and whatever
+    /// else runs, or looks, takes it back first.
+    #[inline]
+    pub(crate) fn enter_task(self, task: This<'_, crate::task::Task>) -> Outcome<()> {
+        let imports = imports();
+        let Some(current) = &imports.current_tasks else {
+            // 3.14 keeps the current task in the thread's state, behind this function.
+            self.leave_task()?;
+            imports
+                .enter_task
+                .call(&[&self.object(), &task.object()], None)?;
+            self.task_entered.set(true);
+            return Ok(());
+        };
+        current.dict_set(&self.object(), &task.object())?;
+        self.task_entered.set(true);
+        Ok(())
+    }
+
+    /// Takes the current task back.
+    #[inline]
+    pub(crate) fn leave_task(self) -> Outcome<()> {
+        if !self.task_entered.replace(false) {
+            return Ok(());
+        }
+        let imports = imports();
+        match &imports.current_tasks {
+            Some(current) => current.dict_remove(&self.object()),
+            None => crate::task::leave_current(&self.object()),
+        }
+    }
+
+    /// Frees everything that the loop holds; the loop cannot run any more.
+    fn close(self) {
+        if self.closed.replace(true) {
+            return;
+        }
+        self.update_plain();
+        // Dropping may run the user's finalizers: nothing is borrowed meanwhile.
+        drop(self.core.close());
+        drop(self.sources.take());
+        self.gathering.clear();
+        self.task_factory.clear();
+    }
+
+    /// The transport that owns the descriptor, if one does.
+    pub(crate) fn transport_of(self, fd: i32) -> Option<Own<StreamTransport>> {
+        self.sources.borrow().transport(fd)
+    }
+}

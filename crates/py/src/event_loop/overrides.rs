@@ -1,0 +1,100 @@
+//! What a subclass or a user has put in place of the loop's own methods.
+//!
+//! asyncio's loops can be patched, so every call goes through an attribute
+//! there. Here the fast paths do not, as long as nobody has replaced what they
+//! stand for: a method of a subclass, of the class afterwards, or of the one
+//! object. The class is looked at again whenever its version tag has changed,
+//! once a turn.
+
+use std::cell::Cell;
+
+use crate::ffi::{Native, Object, Outcome, This, interned, sys, text};
+
+use super::EventLoop;
+
+/// Which methods are not the loop's own.
+#[derive(Default)]
+pub(crate) struct Overrides {
+    call_soon: Cell<bool>,
+    call_at: Cell<bool>,
+    time: Cell<bool>,
+    /// The class's version tag when this was filled; 0 is never valid.
+    version: Cell<u32>,
+    /// An attribute of that name was set on the object itself.
+    on_object: Cell<bool>,
+}
+
+impl Overrides {
+    #[inline]
+    pub(super) fn call_soon(&self) -> bool {
+        self.call_soon.get()
+    }
+
+    #[inline]
+    pub(super) fn call_at(&self) -> bool {
+        self.call_at.get()
+    }
+
+    #[inline]
+    pub(super) fn time(&self) -> bool {
+        self.time.get()
+    }
+}
+
+impl This<'_, EventLoop> {
+    /// Looks again if the class has changed.
+    #[inline]
+    pub(super) fn refresh_overrides(self) -> Outcome<()> {
+        let version = self.object().type_version();
+        if version != 0 && version == self.overrides.version.get() {
+            return Ok(());
+        }
+        self.look_for_overrides()
+    }
+
+    #[cold]
+    fn look_for_overrides(self) -> Outcome<()> {
+        let class = self.object().type_object();
+        // SAFETY: the type object lives as long as the process.
+        let base = EventLoop::type_object().object();
+        for (name, flag) in [
+            (c"call_soon", &self.overrides.call_soon),
+            (c"call_at", &self.overrides.call_at),
+            (c"time", &self.overrides.time),
+        ] {
+            let name = interned(name)?;
+            let mine = base.get_attr(&name)?;
+            let actual = class.get_attr(&name)?;
+            let on_object = self.overrides.on_object.get() && self.has_own_attribute(&name)?;
+            flag.set(on_object || !actual.is(&mine));
+        }
+        self.overrides.version.set(self.object().type_version());
+        self.update_plain();
+        Ok(())
+    }
+
+    fn has_own_attribute(self, name: &Object) -> Outcome<bool> {
+        let namespace = self.object().get_attr(&text("__dict__")?)?;
+        // SAFETY: a live object; -1 means an exception is set.
+        match unsafe { sys::PySequence_Contains(namespace.as_ptr(), name.as_ptr()) } {
+            -1 => Err(crate::ffi::Raised::NOW),
+            answer => Ok(answer == 1),
+        }
+    }
+
+    /// `__setattr__`: an attribute that hides one of our methods changes what is called.
+    pub(super) fn set_attribute(self, name: &Object, value: Option<&Object>) -> Outcome<()> {
+        self.object().generic_set_attr(name, value)?;
+        // SAFETY: attribute names are text, which generic_set_attr has checked.
+        let hides = [c"call_soon", c"call_at", c"time"]
+            .iter()
+            .any(|known| unsafe {
+                sys::PyUnicode_CompareWithASCIIString(name.as_ptr(), known.as_ptr()) == 0
+            });
+        if hides {
+            self.overrides.on_object.set(true);
+            self.look_for_overrides()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! The native base of `ferrio.EventLoop` as Python sees it.
+
+use super::EventLoop;
+use super::sources::Side;
+use crate::ffi::{
+    Arguments, GetSet, Method, Object, Outcome, Raised, This, TypeBuilder, attributes, methods,
+    none, required, sys,
+};
+
+type Self_<'a> = This<'a, EventLoop>;
+
+/// Builds the type.
+pub(crate) fn build(module: &Object) -> Outcome<()> {
+    TypeBuilder::<EventLoop>::new(
+        c"The native base of ferrio.EventLoop: scheduling, timers, descriptors, tasks.\n\n\
+        Its methods are asyncio's and may be called from the loop's own thread only, but for\n\
+        call_soon_threadsafe().",
+    )
+    .subclassable()
+    .init(|_this, _arguments| Ok(()))
+    .set_attribute(|this, name, value| this.set_attribute(name, value))
+    .methods(methods(table()))
+    .attributes(attributes(attribute_table()))
+    .build(module, None)
+}
+
+fn table() -> Vec<Method> {
+    let mut table = scheduling();
+    table.extend(state());
+    table.extend(descriptors());
+    table
+}
+
+fn scheduling() -> Vec<Method> {
+    vec![
+        Method::any_arguments(
+            c"call_soon",
+            |this: Self_<'_>, arguments: Arguments<'_>| this.call_soon(arguments),
+            c"Have `callback(*args)` called in the next turn; return its Handle.\n\n\
+            Calls are made in the order in which they were scheduled, in `context` or in a copy\n\
+            of the current one.",
+        ),
+        Method::any_arguments(
+            c"call_soon_threadsafe",
+            |this: Self_<'_>, arguments: Arguments<'_>| this.call_soon_threadsafe(arguments),
+            c"call_soon() for any thread; wakes the loop.",
+        ),
+        Method::any_arguments(
+            c"call_later",
+            |this: Self_<'_>, arguments: Arguments<'_>| this.call_later(arguments),
+            c"Have `callback(*args)` called after `delay` seconds; return its TimerHandle.",
+        ),
+        Method::any_arguments(
+            c"call_at",
+            |this: Self_<'_>, arguments: Arguments<'_>| this.call_at(arguments),
+            c"Have `callback(*args)` called at the loop time `when`, in seconds; return its\n\
+            TimerHandle.",
+        ),
+        Method::no_arguments(
+            c"time",
+            |this: Self_<'_>| this.time(),
+            c"Return the loop's time in seconds, from a monotonic clock.",
+        ),
+        Method::no_arguments(
+            c"create_future",
+            |this: Self_<'_>| this.create_future(),
+            c"Return a new ferrio.Future of this loop.",
+        ),
+        Method::any_arguments(
+            c"create_task",
+            |this: Self_<'_>, arguments: Arguments<'_>| this.create_task(arguments),
+            c"Schedule a coroutine; return its task, from the task factory if one is set.",
+        ),
+        Method::one_argument(
+            c"set_task_factory",
+            |this: Self_<'_>, factory: &Object| this.set_task_factory(factory),
+            c"Have create_task() call `factory(loop, coro)`; None for ferrio.Task.",
+        ),
+        Method::no_arguments(
+            c"get_task_factory",
+            |this: Self_<'_>| this.get_task_factory(),
+            c"Return the task factory, or None.",
+        ),
+        Method::one_argument(
+            c"_add_handle",
+            |this: Self_<'_>, handle: &Object| this.add_handle(handle),
+            c"Put a handle into the ready queue, unless it is cancelled.",
+        ),
+    ]
+}
+
+fn state() -> Vec<Method> {
+    vec![
+        Method::no_arguments(
+            c"is_running",
+            |this: Self_<'_>| Ok(Object::from_bool(this.is_running())),
+            c"Return True while the loop runs.",
+        ),
+        Method::no_arguments(
+            c"is_closed",
+            |this: Self_<'_>| Ok(Object::from_bool(this.is_closed())),
+            c"Return True once the loop is closed.",
+        ),
+        Method::no_arguments(
+            c"stop",
+            |this: Self_<'_>| {
+                this.core.stop();
+                Ok(none())
+            },
+            c"Stop running after the turn that is under way.",
+        ),
+        Method::no_arguments(
+            c"get_debug",
+            |this: Self_<'_>| Ok(Object::from_bool(this.is_debug())),
+            c"Return True in debug mode.",
+        ),
+        Method::one_argument(
+            c"set_debug",
+            |this: Self_<'_>, enabled: &Object| {
+                this.value().set_debug(enabled.is_true()?);
+                Ok(none())
+            },
+            c"Turn debug mode on or off.",
+        ),
+        Method::no_arguments(
+            c"_check_closed",
+            |this: Self_<'_>| {
+                this.check_closed()?;
+                Ok(none())
+            },
+            c"Raise RuntimeError when the loop is closed.",
+        ),
+        Method::no_arguments(
+            c"_run_turns",
+            |this: Self_<'_>| {
+                this.run_turns()?;
+                Ok(none())
+            },
+            c"Run turns until stop(); KeyboardInterrupt and SystemExit of a callback leave it.",
+        ),
+        Method::no_arguments(
+            c"_close",
+            |this: Self_<'_>| {
+                this.close();
+                Ok(none())
+            },
+            c"Free everything that the loop holds.",
+        ),
+        Method::no_arguments(
+            c"_signal_wakeup_fd",
+            |this: Self_<'_>| {
+                this.check_closed()?;
+                Object::from_i64(this.core.signal_fd()?.into())
+            },
+            c"Return the descriptor that signal.set_wakeup_fd() is to write to.\n\n\
+            Each byte that arrives there makes the loop call self._handle_signal(number).",
+        ),
+    ]
+}
+
+fn descriptors() -> Vec<Method> {
+    vec![
+        Method::any_arguments(
+            c"add_reader",
+            |this: Self_<'_>, arguments: Arguments<'_>| {
+                this.add_watch(arguments, Side::Reader).map(|_| none())
+            },
+            c"Have `callback(*args)` called whenever `fd` can be read.",
+        ),
+        Method::any_arguments(
+            c"add_writer",
+            |this: Self_<'_>, arguments: Arguments<'_>| {
+                this.add_watch(arguments, Side::Writer).map(|_| none())
+            },
+            c"Have `callback(*args)` called whenever `fd` can be written.",
+        ),
+        Method::any_arguments(
+            c"_add_reader",
+            |this: Self_<'_>, arguments: Arguments<'_>| this.add_watch(arguments, Side::Reader),
+            c"add_reader() that returns the handle.",
+        ),
+        Method::any_arguments(
+            c"_add_writer",
+            |this: Self_<'_>, arguments: Arguments<'_>| this.add_watch(arguments, Side::Writer),
+            c"add_writer() that returns the handle.",
+        ),
+        Method::one_argument(
+            c"remove_reader",
+            |this: Self_<'_>, file: &Object| this.remove_watch(file, Side::Reader),
+            c"Stop watching `fd` for reading; return whether it was watched.",
+        ),
+        Method::one_argument(
+            c"remove_writer",
+            |this: Self_<'_>, file: &Object| this.remove_watch(file, Side::Writer),
+            c"Stop watching `fd` for writing; return whether it was watched.",
+        ),
+        Method::one_argument(
+            c"_remove_reader",
+            |this: Self_<'_>, file: &Object| this.remove_watch(file, Side::Reader),
+            c"remove_reader(), under the name that asyncio's own modules use.",
+        ),
+        Method::one_argument(
+            c"_remove_writer",
+            |this: Self_<'_>, file: &Object| this.remove_watch(file, Side::Writer),
+            c"remove_writer(), under the name that asyncio's own modules use.",
+        ),
+    ]
+}
+
+fn attribute_table() -> Vec<GetSet> {
+    vec![
+        GetSet::read_write(
+            c"_thread_id",
+            |this: Self_<'_>| match this.thread.get() {
+                Some(thread) => {
+                    // SAFETY: a new reference or null.
+                    unsafe { Object::from_new(sys::PyLong_FromUnsignedLongLong(thread)) }
+                }
+                None => Ok(none()),
+            },
+            |this: Self_<'_>, value: Option<&Object>| {
+                let thread = required(value, "_thread_id")?.some();
+                let thread = thread.map(Object::to_i64).transpose()?;
+                this.thread.set(thread.map(i64::cast_unsigned));
+                Ok(())
+            },
+            c"The identifier of the thread that runs the loop, or None.",
+        ),
+        GetSet::read_only(
+            c"_debug",
+            |this: Self_<'_>| Ok(Object::from_bool(this.is_debug())),
+            c"True in debug mode.",
+        ),
+        GetSet::read_only(
+            c"_closed",
+            |this: Self_<'_>| Ok(Object::from_bool(this.is_closed())),
+            c"True once the loop is closed.",
+        ),
+        GetSet::read_write(
+            c"slow_callback_duration",
+            |this: Self_<'_>| Ok(this.slow_callback_duration.get().unwrap_or_else(none)),
+            |this: Self_<'_>, value: Option<&Object>| {
+                let value = required(value, "slow_callback_duration")?;
+                if value.is_none() {
+                    return Err(Raised::type_error(
+                        "slow_callback_duration must be a number",
+                    ));
+                }
+                this.slow_callback_duration.set(value.clone());
+                Ok(())
+            },
+            c"Seconds; debug mode reports callbacks that take as long or longer.",
+        ),
+    ]
+}

@@ -1,0 +1,178 @@
+//! The arguments of a call from Python, and their parsing.
+
+use std::ffi::CStr;
+
+use super::{Object, Outcome, Raised, sys};
+
+/// The arguments that CPython lends for the length of a call.
+#[derive(Clone, Copy)]
+pub(crate) struct Arguments<'a> {
+    positional: &'a [Object],
+    /// The keywords' names and, at equal indices, their values.
+    names: &'a [Object],
+    values: &'a [Object],
+}
+
+impl<'a> Arguments<'a> {
+    /// # Safety
+    /// * The triple is what CPython gives to a `METH_FASTCALL | METH_KEYWORDS` function:
+    ///   `count` positional arguments, then one value for each entry of the tuple `names`.
+    #[inline]
+    pub(super) unsafe fn from_vectorcall(
+        arguments: *const *mut sys::PyObject,
+        count: usize,
+        names: &'a *mut sys::PyObject,
+    ) -> Arguments<'a> {
+        // SAFETY: by the caller's word.
+        unsafe {
+            let names: &[Object] = if names.is_null() {
+                &[]
+            } else {
+                Object::view(names).tuple_items()
+            };
+            let all = Object::view_slice(arguments, count + names.len());
+            let (positional, values) = all.split_at(count);
+            Arguments {
+                positional,
+                names,
+                values,
+            }
+        }
+    }
+
+    /// Runs `body` with the arguments of a `tp_init` or `tp_call`.
+    ///
+    /// # Safety
+    /// * `tuple` is a tuple, `dict` null or a dict with text keys.
+    pub(super) unsafe fn with_tuple_and_dict<R>(
+        tuple: *mut sys::PyObject,
+        dict: *mut sys::PyObject,
+        body: impl FnOnce(Arguments<'_>) -> Outcome<R>,
+    ) -> Outcome<R> {
+        let mut names = Vec::new();
+        let mut values = Vec::new();
+        // SAFETY: by the caller's word; PyDict_Next lends references, which are
+        // turned into owned ones because the body may change the dict.
+        unsafe {
+            if !dict.is_null() {
+                let (mut key, mut value) = (std::ptr::null_mut(), std::ptr::null_mut());
+                let mut position = 0;
+                while sys::PyDict_Next(dict, &raw mut position, &raw mut key, &raw mut value) != 0 {
+                    names.push(Object::from_borrowed(key));
+                    values.push(Object::from_borrowed(value));
+                }
+            }
+            let positional = Object::view(&tuple).tuple_items();
+            body(Arguments {
+                positional,
+                names: &names,
+                values: &values,
+            })
+        }
+    }
+
+    #[inline]
+    pub(crate) fn positional(self) -> &'a [Object] {
+        self.positional
+    }
+
+    /// Splits off the one keyword argument that a variadic method knows, for methods
+    /// like `call_soon(callback, *args, context=None)`.
+    ///
+    /// # Errors
+    /// TypeError for any other keyword.
+    #[inline]
+    pub(crate) fn only_keyword(self, method: &str, keyword: &CStr) -> Outcome<Option<&'a Object>> {
+        let mut found = None;
+        for (name, value) in self.names.iter().zip(self.values) {
+            if !text_is(name, keyword) {
+                return Err(unexpected_keyword(method, name));
+            }
+            found = value.some();
+        }
+        Ok(found)
+    }
+}
+
+/// What a function accepts: names in order, how many may be positional, how many are required.
+pub(crate) struct Signature<const N: usize> {
+    pub(crate) function: &'static str,
+    pub(crate) names: [&'static CStr; N],
+    pub(crate) positional: usize,
+    pub(crate) required: usize,
+}
+
+impl<const N: usize> Signature<N> {
+    /// Each argument at its name's index.
+    ///
+    /// # Errors
+    /// TypeError for too many, unknown, repeated and missing arguments.
+    pub(crate) fn parse<'a>(&self, arguments: Arguments<'a>) -> Outcome<[Option<&'a Object>; N]> {
+        let mut found = [None; N];
+        let given = arguments.positional.len();
+        if given > self.positional {
+            return Err(self.too_many(given));
+        }
+        for (slot, value) in found.iter_mut().zip(arguments.positional) {
+            *slot = Some(value);
+        }
+        for (name, value) in arguments.names.iter().zip(arguments.values) {
+            let Some(index) = self.names.iter().position(|known| text_is(name, known)) else {
+                return Err(unexpected_keyword(self.function, name));
+            };
+            if found[index].replace(value).is_some() {
+                return Err(self.repeated(index));
+            }
+        }
+        match found[..self.required].iter().position(Option::is_none) {
+            Some(index) => Err(self.missing(index)),
+            None => Ok(found),
+        }
+    }
+
+    #[cold]
+    fn too_many(&self, given: usize) -> Raised {
+        Raised::type_error(&format!(
+            "{}() takes at most {} positional argument{} ({given} given)",
+            self.function,
+            self.positional,
+            if self.positional == 1 { "" } else { "s" },
+        ))
+    }
+
+    #[cold]
+    fn repeated(&self, index: usize) -> Raised {
+        let name = self.names[index].to_string_lossy();
+        Raised::type_error(&format!(
+            "argument for {}() given by name ('{name}') and position ({})",
+            self.function,
+            index + 1,
+        ))
+    }
+
+    #[cold]
+    fn missing(&self, index: usize) -> Raised {
+        let name = self.names[index].to_string_lossy();
+        Raised::type_error(&format!(
+            "{}() missing required argument '{name}' (pos {})",
+            self.function,
+            index + 1,
+        ))
+    }
+}
+
+#[inline]
+fn text_is(name: &Object, known: &CStr) -> bool {
+    // SAFETY: keyword names are text, which CPython checked.
+    unsafe { sys::PyUnicode_CompareWithASCIIString(name.as_ptr(), known.as_ptr()) == 0 }
+}
+
+#[cold]
+fn unexpected_keyword(function: &str, name: &Object) -> Raised {
+    match name.to_text() {
+        Ok(name) => Raised::type_error(&format!(
+            "{function}() got an unexpected keyword argument '{name}'"
+        )),
+        Err(raised) => raised,
+    }
+}

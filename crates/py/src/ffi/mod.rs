@@ -1,0 +1,45 @@
+//! The one home of raw CPython: references, native types, calls, exceptions.
+//!
+//! Everything above this module is safe Rust. The rules that make it so:
+//!
+//! * **One thread at a time.** A value of this module exists only while its
+//!   thread holds the interpreter. [`Object`], [`Own`] and [`This`] are
+//!   neither `Send` nor `Sync`, so the compiler keeps them out of the one place
+//!   where the interpreter is released ([`released`]), whose closure must be
+//!   `Send`.
+//! * **The error indicator is a value.** A call that failed returns
+//!   [`Raised`]: the indicator is set, and whoever swallows it must take the
+//!   exception ([`Raised::take`]).
+//! * **No panic crosses into C.** Every function that CPython calls goes
+//!   through [`guard`].
+//! * **Dropping runs code.** The last reference to an object runs its
+//!   finalizer, which may call back into us; nothing is borrowed while a
+//!   reference is dropped ([`ObjectCell`] stores first and drops afterwards).
+//!
+//! Why `pyo3-ffi` and not PyO3 itself: see DESIGN.md.
+
+mod arguments;
+mod cell;
+mod context;
+mod exception;
+mod linked;
+mod method;
+mod module;
+mod native;
+mod object;
+mod threads;
+
+pub(crate) use arguments::{Arguments, Signature};
+pub(crate) use cell::{ObjectCell, Slot};
+pub(crate) use context::{Context, EnteredContext};
+pub(crate) use exception::{Outcome, Raised, SavedException};
+pub(crate) use linked::{Linked, LinkedList, Links};
+pub(crate) use method::{GetSet, Method, attributes, methods, required};
+pub(crate) use module::create_module;
+pub(crate) use native::{
+    Extends, Instance, Native, Own, This, TypeBuilder, TypeObject, Visitor, call_captureless,
+};
+pub(crate) use object::{Object, Ref, Sent, interned, none, text};
+pub(crate) use threads::{guard, guard_status, released, thread_id};
+
+pub(crate) use pyo3_ffi as sys;

@@ -1,0 +1,79 @@
+//! The boundary to C: panics, and the one place where the interpreter is released.
+
+use std::any::Any;
+use std::ffi::c_int;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+use super::{Object, Outcome, Raised, sys};
+
+/// Runs the body of a C function that returns an object.
+///
+/// A panic becomes a Python exception: a bug of ours must not take the process down.
+#[inline]
+pub(crate) fn guard(body: impl FnOnce() -> Outcome<Object>) -> *mut sys::PyObject {
+    // Unwind safety: what a panic leaves half done is our own state, whose cells
+    // are each valid by themselves.
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(object)) => object.into_ptr(),
+        Ok(Err(_raised)) => ptr::null_mut(),
+        Err(panic) => {
+            raise_panic(&*panic);
+            ptr::null_mut()
+        }
+    }
+}
+
+/// [`guard`] for functions that return 0, or -1 when an exception is set.
+#[inline]
+pub(crate) fn guard_status(body: impl FnOnce() -> Outcome<()>) -> c_int {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => 0,
+        Ok(Err(_raised)) => -1,
+        Err(panic) => {
+            raise_panic(&*panic);
+            -1
+        }
+    }
+}
+
+#[cold]
+fn raise_panic(panic: &(dyn Any + Send)) {
+    let cause = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown cause");
+    let message = format!("internal error in ferrio, please report it: {cause}");
+    // SAFETY: a built-in exception type. The value says only that the indicator is
+    // set, which the caller's null or -1 repeats.
+    let Raised { .. } = unsafe { Raised::builtin(sys::PyExc_SystemError, &message) };
+}
+
+/// Runs `wait` with the interpreter released, so that other threads run Python code.
+///
+/// `Send` keeps every reference to a Python object out of the closure.
+#[inline]
+pub(crate) fn released<R: Send>(wait: impl FnOnce() -> R + Send) -> R {
+    struct Reacquire(*mut sys::PyThreadState);
+    impl Drop for Reacquire {
+        fn drop(&mut self) {
+            // SAFETY: the state that PyEval_SaveThread gave to this very thread.
+            unsafe { sys::PyEval_RestoreThread(self.0) }
+        }
+    }
+    // SAFETY: the thread holds the interpreter (the module's first rule) and gets it
+    // back before anything of Python is touched, also when `wait` unwinds.
+    let _reacquire = Reacquire(unsafe { sys::PyEval_SaveThread() });
+    wait()
+}
+
+/// `threading.get_ident()`.
+#[inline]
+pub(crate) fn thread_id() -> u64 {
+    unsafe extern "C" {
+        fn PyThread_get_thread_ident() -> std::ffi::c_ulong;
+    }
+    // SAFETY: asks the thread library, touches nothing.
+    unsafe { PyThread_get_thread_ident() }
+}

@@ -1,0 +1,582 @@
+//! `ferrio.Future`: a placeholder for a result.
+//!
+//! The behaviour is asyncio's. What differs is how a waiting task is told: on
+//! one of our loops the task itself stands in the future's list and is pushed
+//! to the ready queue, where asyncio makes a callback, a handle and a context
+//! switch for it.
+
+mod callbacks;
+mod iterator;
+mod python;
+
+use std::cell::Cell;
+use std::ffi::c_int;
+
+pub(crate) use callbacks::{Callback, Callbacks};
+pub(crate) use iterator::FutureIterator;
+pub(crate) use python::build;
+
+use crate::event_loop::{Entry, EventLoop};
+use crate::ffi::{
+    Native, Object, ObjectCell, Outcome, Own, Raised, This, TypeObject, Visitor, sys, text,
+};
+use crate::imports::imports;
+use crate::task::TaskCallback;
+
+/// What has become of a future.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// Nobody has set a result yet.
+    Pending,
+    /// It was cancelled before it had one.
+    Cancelled,
+    /// It has a result or an exception.
+    Finished,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            State::Pending => "PENDING",
+            State::Cancelled => "CANCELLED",
+            State::Finished => "FINISHED",
+        }
+    }
+}
+
+/// The native part of a `ferrio.Future`, and the first part of a `ferrio.Task`.
+#[repr(C)]
+pub(crate) struct Future {
+    dict: ObjectCell,
+    weak_references: ObjectCell,
+    /// The loop, ours or a foreign one; empty until `__init__` has run.
+    event_loop: ObjectCell,
+    /// Whether `event_loop` is an [`EventLoop`] of ours.
+    native_loop: Cell<bool>,
+    pub(crate) state: Cell<State>,
+    /// `_asyncio_future_blocking`: set when the future is yielded by its own `__await__`,
+    /// so that the task can tell `await future` from a bare `yield future`.
+    pub(crate) blocking: Cell<bool>,
+    /// Whether the exception still has to be seen by somebody.
+    log_traceback: Cell<bool>,
+    callbacks: Callbacks,
+    result: ObjectCell,
+    exception: ObjectCell,
+    /// The exception's traceback when it was set: each `result()` restores it, or the
+    /// traceback would grow with every raise.
+    exception_traceback: ObjectCell,
+    pub(crate) cancel_message: ObjectCell,
+    /// The very exception that ended a task as cancelled, to be raised once.
+    pub(crate) cancelled_error: ObjectCell,
+    /// Where it was made, in debug mode.
+    pub(crate) source_traceback: ObjectCell,
+}
+
+static TYPE: TypeObject = TypeObject::new();
+
+// SAFETY: `TYPE` is built for `Future` in `python::build`; the two offsets are those of
+// fields that only CPython touches.
+unsafe impl Native for Future {
+    const NAME: &'static std::ffi::CStr = c"ferrio._ferrio.Future";
+    const DICT_OFFSET: Option<usize> = Some(std::mem::offset_of!(Future, dict));
+    const WEAK_REFERENCES_OFFSET: Option<usize> =
+        Some(std::mem::offset_of!(Future, weak_references));
+    const FINALIZES: bool = true;
+
+    fn type_object() -> &'static TypeObject {
+        &TYPE
+    }
+
+    fn create() -> Outcome<Future> {
+        Ok(Future::empty())
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        self.event_loop.visit(visitor)?;
+        self.callbacks.visit(visitor)?;
+        self.result.visit(visitor)?;
+        self.exception.visit(visitor)?;
+        self.exception_traceback.visit(visitor)?;
+        self.cancel_message.visit(visitor)?;
+        self.cancelled_error.visit(visitor)?;
+        self.source_traceback.visit(visitor)
+    }
+
+    fn clear(&self) {
+        self.native_loop.set(false);
+        self.event_loop.clear();
+        drop(self.callbacks.take());
+        for cell in [
+            &self.result,
+            &self.exception,
+            &self.exception_traceback,
+            &self.cancel_message,
+            &self.cancelled_error,
+            &self.source_traceback,
+        ] {
+            cell.clear();
+        }
+    }
+
+    fn wants_finalize(&self) -> bool {
+        self.log_traceback.get()
+    }
+
+    fn finalize(this: This<'_, Future>) {
+        this.report_unretrieved();
+    }
+}
+
+impl Future {
+    pub(crate) fn empty() -> Future {
+        Future {
+            dict: ObjectCell::new(),
+            weak_references: ObjectCell::new(),
+            event_loop: ObjectCell::new(),
+            native_loop: Cell::new(false),
+            state: Cell::new(State::Pending),
+            blocking: Cell::new(false),
+            log_traceback: Cell::new(false),
+            callbacks: Callbacks::default(),
+            result: ObjectCell::new(),
+            exception: ObjectCell::new(),
+            exception_traceback: ObjectCell::new(),
+            cancel_message: ObjectCell::new(),
+            cancelled_error: ObjectCell::new(),
+            source_traceback: ObjectCell::new(),
+        }
+    }
+
+    /// A pending future of one of our loops, outside debug mode.
+    #[inline]
+    pub(crate) fn bound(event_loop: This<'_, EventLoop>) -> Future {
+        let future = Future::empty();
+        future.event_loop.set(event_loop.own().into_object());
+        future.native_loop.set(true);
+        future
+    }
+
+    #[inline]
+    pub(crate) fn is_done(&self) -> bool {
+        self.state.get() != State::Pending
+    }
+
+    pub(crate) fn wants_report(&self) -> bool {
+        self.log_traceback.get()
+    }
+
+    /// The loop, ours or foreign.
+    ///
+    /// # Errors
+    /// RuntimeError before `__init__` has run.
+    pub(crate) fn event_loop(&self) -> Outcome<Object> {
+        self.event_loop.get().ok_or_else(uninitialised)
+    }
+
+    /// The loop, if it is ours.
+    #[inline]
+    pub(crate) fn native_loop(&self) -> Option<Own<EventLoop>> {
+        if !self.native_loop.get() {
+            return None;
+        }
+        let event_loop = self.event_loop.get()?;
+        This::from_object(&event_loop).map(This::own)
+    }
+
+    #[inline]
+    pub(crate) fn event_loop_address(&self) -> *mut sys::PyObject {
+        self.event_loop.address()
+    }
+
+    #[inline]
+    pub(crate) fn callbacks(&self) -> &Callbacks {
+        &self.callbacks
+    }
+
+    /// Raises RuntimeError unless `__init__` has run.
+    #[inline]
+    fn ensure_initialised(&self) -> Outcome<()> {
+        if self.event_loop.is_some() {
+            Ok(())
+        } else {
+            Err(uninitialised())
+        }
+    }
+
+    /// Forgets that the exception has to be seen by somebody.
+    #[inline]
+    pub(crate) fn forget_traceback(&self) {
+        self.log_traceback.set(false);
+    }
+
+    pub(crate) fn exception_now(&self) -> Option<Object> {
+        self.exception.get()
+    }
+}
+
+#[cold]
+fn uninitialised() -> Raised {
+    Raised::runtime_error("Future object is not initialized.")
+}
+
+fn invalid_state(message: &str) -> Raised {
+    Raised::new(&imports().invalid_state_error, message)
+}
+
+/// What a done future holds.
+pub(crate) enum Held {
+    Result(Object),
+    /// An exception to raise; it carries the traceback it was set with.
+    Exception(Object),
+}
+
+impl This<'_, Future> {
+    /// `__init__`: binds the future to its loop and makes it pending again.
+    pub(crate) fn initialise(self, event_loop: Option<&Object>) -> Outcome<()> {
+        let event_loop = match event_loop {
+            Some(event_loop) => event_loop.clone(),
+            None => imports().get_event_loop.call0()?,
+        };
+        self.value().clear();
+        self.state.set(State::Pending);
+        self.blocking.set(false);
+        self.log_traceback.set(false);
+        let native = This::<EventLoop>::from_object(&event_loop);
+        let debug = match native {
+            Some(native) => native.is_debug(),
+            None => event_loop
+                .call_method(&imports().names.get_debug, &[])?
+                .is_true()?,
+        };
+        self.native_loop.set(native.is_some());
+        self.event_loop.set(event_loop);
+        if debug && !finalizing() {
+            self.record_source()?;
+        }
+        Ok(())
+    }
+
+    /// Remembers the stack on which the future is being made.
+    pub(crate) fn record_source(self) -> Outcome<()> {
+        self.source_traceback.set(imports().extract_stack.call0()?);
+        Ok(())
+    }
+
+    pub(crate) fn set_result(self, result: Object) -> Outcome<()> {
+        self.ensure_initialised()?;
+        if self.is_done() {
+            return Err(invalid_state("invalid state"));
+        }
+        self.result.set(result);
+        self.state.set(State::Finished);
+        self.schedule_callbacks()
+    }
+
+    /// `set_exception`, with asyncio's conversions: a class is instantiated, StopIteration
+    /// cannot be raised into a coroutine.
+    pub(crate) fn set_exception(self, exception: &Object) -> Outcome<()> {
+        self.ensure_initialised()?;
+        if self.is_done() {
+            return Err(invalid_state("invalid state"));
+        }
+        // SAFETY: two questions about a live object.
+        let (is_class, is_type) = unsafe {
+            (
+                sys::PyExceptionClass_Check(exception.as_ptr()) != 0,
+                sys::PyType_Check(exception.as_ptr()) != 0,
+            )
+        };
+        let exception = if is_class || is_type {
+            exception.call0()?
+        } else {
+            exception.clone()
+        };
+        // SAFETY: a question about a live object.
+        if unsafe { sys::PyExceptionInstance_Check(exception.as_ptr()) } == 0 {
+            return Err(Raised::type_error("invalid exception object"));
+        }
+        let exception = convert_stop_iteration(exception)?;
+        self.set_raised(exception)
+    }
+
+    /// Ends the future with an exception that was raised just now.
+    pub(crate) fn set_raised(self, exception: Object) -> Outcome<()> {
+        // SAFETY: an exception instance; a new reference or null for none.
+        let traceback = unsafe { sys::PyException_GetTraceback(exception.as_ptr()) };
+        // SAFETY: the reference, if any, is ours.
+        let traceback = (!traceback.is_null()).then(|| unsafe { Object::from_owned(traceback) });
+        self.exception_traceback.assign(traceback);
+        self.exception.set(exception);
+        self.state.set(State::Finished);
+        let scheduled = self.schedule_callbacks();
+        self.log_traceback.set(true);
+        scheduled
+    }
+
+    /// `Future.cancel`: true when the future was pending.
+    pub(crate) fn cancel_future(self, message: Option<Object>) -> Outcome<bool> {
+        self.log_traceback.set(false);
+        if self.is_done() {
+            return Ok(false);
+        }
+        self.state.set(State::Cancelled);
+        self.cancel_message.assign(message);
+        self.schedule_callbacks()?;
+        Ok(true)
+    }
+
+    /// What the future holds, and that somebody has seen it.
+    ///
+    /// # Errors
+    /// CancelledError, and InvalidStateError while it is pending.
+    pub(crate) fn held(self) -> Outcome<Held> {
+        match self.state.get() {
+            State::Cancelled => Err(Raised::exception(&self.make_cancelled_error()?)),
+            State::Pending => {
+                self.ensure_initialised()?;
+                Err(invalid_state("Result is not ready."))
+            }
+            State::Finished => {
+                self.log_traceback.set(false);
+                let Some(exception) = self.exception.get() else {
+                    return Ok(Held::Result(
+                        self.result.get().unwrap_or_else(crate::ffi::none),
+                    ));
+                };
+                let traceback = self
+                    .exception_traceback
+                    .get()
+                    .unwrap_or_else(crate::ffi::none);
+                // SAFETY: an exception instance and a traceback or None.
+                Raised::check(unsafe {
+                    sys::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr())
+                })?;
+                Ok(Held::Exception(exception))
+            }
+        }
+    }
+
+    /// `result()`.
+    #[inline]
+    pub(crate) fn result(self) -> Outcome<Object> {
+        match self.held()? {
+            Held::Result(result) => Ok(result),
+            Held::Exception(exception) => Err(Raised::exception(&exception)),
+        }
+    }
+
+    /// `exception()`.
+    pub(crate) fn exception(self) -> Outcome<Option<Object>> {
+        match self.state.get() {
+            State::Cancelled => Err(Raised::exception(&self.make_cancelled_error()?)),
+            State::Pending => {
+                self.ensure_initialised()?;
+                Err(invalid_state("Exception is not set."))
+            }
+            State::Finished => {
+                self.log_traceback.set(false);
+                Ok(self.exception.get())
+            }
+        }
+    }
+
+    /// The CancelledError to raise: the one that ended the task, once, then new ones.
+    pub(crate) fn make_cancelled_error(self) -> Outcome<Object> {
+        if let Some(error) = self.cancelled_error.take() {
+            return Ok(error);
+        }
+        match self.cancel_message.get() {
+            Some(message) => imports().cancelled_error.call1(&message),
+            None => imports().cancelled_error.call0(),
+        }
+    }
+
+    /// Adds a callable, or schedules it at once when the future is done.
+    pub(crate) fn add_done_callback(
+        self,
+        function: &Object,
+        context: Option<&Object>,
+    ) -> Outcome<()> {
+        self.ensure_initialised()?;
+        let context = match context {
+            Some(context) => context.clone(),
+            None => crate::ffi::Context::copy_current()?,
+        };
+        if self.is_done() {
+            return call_soon(&self.event_loop()?, function, &self.object(), &context);
+        }
+        self.callbacks.add(Callback::Call {
+            function: function.clone(),
+            context,
+        });
+        Ok(())
+    }
+
+    /// Removes every callable that equals `function`; how many they were.
+    pub(crate) fn remove_done_callback(self, function: &Object) -> Outcome<usize> {
+        self.ensure_initialised()?;
+        // Comparing runs the user's code, which may add and remove callbacks itself, so
+        // the list is taken out for the time being.
+        let mut removed = Vec::new();
+        let mut kept = Vec::new();
+        let mut failure = None;
+        for callback in self.callbacks.take() {
+            let equal = match (&callback, &failure) {
+                (
+                    Callback::Call {
+                        function: candidate,
+                        ..
+                    },
+                    None,
+                ) => candidate.equals(function),
+                (Callback::Waiter(_), None) | (_, Some(_)) => Ok(false),
+            };
+            match equal {
+                Ok(true) => removed.push(callback),
+                Ok(false) => kept.push(callback),
+                Err(raised) => {
+                    failure = Some(raised);
+                    kept.push(callback);
+                }
+            }
+        }
+        self.callbacks.put_back(kept);
+        match failure {
+            Some(raised) => Err(raised),
+            None => Ok(removed.len()),
+        }
+    }
+
+    /// Hands everyone who waits to the loop, in order.
+    #[inline]
+    fn schedule_callbacks(self) -> Outcome<()> {
+        if self.callbacks.is_empty() {
+            return Ok(());
+        }
+        if let Some(native) = self.native_loop() {
+            if native.is_plain() {
+                for callback in self.callbacks.take() {
+                    native.push(match callback {
+                        Callback::Waiter(task) => Entry::Wake(task),
+                        Callback::Call { function, context } => Entry::Done {
+                            function,
+                            future: self.own().into_object(),
+                            context,
+                        },
+                    });
+                }
+                return Ok(());
+            }
+        }
+        self.schedule_through_call_soon()
+    }
+
+    /// The same through the loop's own `call_soon`: a foreign loop, debug mode with its
+    /// checks, or a subclass that overrides it.
+    #[cold]
+    fn schedule_through_call_soon(self) -> Outcome<()> {
+        let event_loop = self.event_loop()?;
+        for callback in self.callbacks.take() {
+            let (function, context) = callback.into_python()?;
+            call_soon(&event_loop, &function, &self.object(), &context)?;
+        }
+        Ok(())
+    }
+
+    /// "… exception was never retrieved", when that is so.
+    pub(crate) fn report_unretrieved(self) {
+        if !self.log_traceback.replace(false) {
+            return;
+        }
+        let Some(exception) = self.exception.get() else {
+            return;
+        };
+        let report = || {
+            let name = self
+                .object()
+                .type_object()
+                .get_attr(&text("__name__")?)?
+                .to_text()?;
+            let context = Object::dict()?;
+            let message = text(&format!("{name} exception was never retrieved"))?;
+            context.dict_set(&text("message")?, &message)?;
+            context.dict_set(&text("exception")?, &exception)?;
+            context.dict_set(&text("future")?, &self.object())?;
+            if let Some(source) = self.source_traceback.get() {
+                context.dict_set(&text("source_traceback")?, &source)?;
+            }
+            let handler = &imports().names.call_exception_handler;
+            self.event_loop()?
+                .call_method(handler, &[&context])
+                .map(drop)
+        };
+        if let Err(raised) = report() {
+            raised.report_unraisable(&self.object());
+        }
+    }
+}
+
+impl Callback {
+    /// The callback as asyncio shows it: a callable and its context.
+    pub(crate) fn into_python(self) -> Outcome<(Object, Object)> {
+        match self {
+            Callback::Call { function, context } => Ok((function, context)),
+            Callback::Waiter(task) => {
+                let context = task.context()?;
+                Ok((TaskCallback::wakeup(task)?.into_object(), context))
+            }
+        }
+    }
+}
+
+/// `loop.call_soon(function, argument, context=context)`.
+pub(crate) fn call_soon(
+    event_loop: &Object,
+    function: &Object,
+    argument: &Object,
+    context: &Object,
+) -> Outcome<()> {
+    let imports = imports();
+    event_loop
+        .call_method_with(
+            &imports.names.call_soon,
+            &[function, argument, context],
+            Some(&imports.context_keyword),
+        )
+        .map(drop)
+}
+
+/// A StopIteration set as an exception: a RuntimeError since 3.12 (with the original as its
+/// cause), a refusal before.
+fn convert_stop_iteration(exception: Object) -> Outcome<Object> {
+    const MESSAGE: &str =
+        "StopIteration interacts badly with generators and cannot be raised into a Future";
+    // SAFETY: a built-in class.
+    if !exception.is_instance(unsafe { sys::PyExc_StopIteration })? {
+        return Ok(exception);
+    }
+    if cfg!(not(Py_3_12)) {
+        return Err(Raised::type_error(MESSAGE));
+    }
+    let replacement = Raised::runtime_error(MESSAGE).take();
+    replacement.set_attr(&imports().names.cause, &exception)?;
+    replacement.set_attr(&imports().names.context_attribute, &exception)?;
+    Ok(replacement)
+}
+
+/// Whether the interpreter is going down, when no stack can be extracted any more.
+fn finalizing() -> bool {
+    #[cfg(Py_3_13)]
+    // SAFETY: a question that may always be asked.
+    unsafe {
+        sys::Py_IsFinalizing() != 0
+    }
+    #[cfg(not(Py_3_13))]
+    {
+        unsafe extern "C" {
+            fn _Py_IsFinalizing() -> c_int;
+        }
+        // SAFETY: a question that may always be asked; the name before 3.13.
+        unsafe { _Py_IsFinalizing() != 0 }
+    }
+}

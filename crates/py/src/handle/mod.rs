@@ -1,0 +1,431 @@
+//! `Handle` and `TimerHandle`: a callback that the loop will call, and may be told not to.
+
+mod python;
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_int};
+
+use ferrio_core::TimerKey;
+pub(crate) use python::build;
+
+use crate::event_loop::EventLoop;
+use crate::ffi::{
+    Context, Extends, Native, Object, ObjectCell, Outcome, Own, Raised, Slot, This, TypeObject,
+    Visitor, none, sys, text,
+};
+use crate::imports::imports;
+
+/// A callback with its arguments and context.
+#[repr(C)]
+pub(crate) struct Handle {
+    weak_references: ObjectCell,
+    /// Empty once the handle is cancelled.
+    callback: ObjectCell,
+    arguments: CallArguments,
+    context: ObjectCell,
+    event_loop: Slot<Own<EventLoop>>,
+    /// Where it was made, in debug mode.
+    source_traceback: ObjectCell,
+    /// How it looked before it was cancelled, in debug mode.
+    representation: ObjectCell,
+    cancelled: Cell<bool>,
+}
+
+/// A callback and the loop time at which it is due.
+#[repr(C)]
+pub(crate) struct TimerHandle {
+    /// First, so that one's methods work on the other.
+    handle: Handle,
+    /// Loop time in seconds.
+    when: ObjectCell,
+    /// Its place in the loop's heap, until it fires or is cancelled.
+    key: Cell<Option<TimerKey>>,
+}
+
+/// Positional arguments: mostly none or one, which need no tuple.
+struct CallArguments {
+    /// The one argument, or a tuple of them.
+    value: ObjectCell,
+    packed: Cell<bool>,
+}
+
+static HANDLE: TypeObject = TypeObject::new();
+static TIMER_HANDLE: TypeObject = TypeObject::new();
+
+// SAFETY: `HANDLE` is built for `Handle` in `python::build`; the offset is that of a field
+// that only CPython touches.
+unsafe impl Native for Handle {
+    const NAME: &'static CStr = c"ferrio._ferrio.Handle";
+    const WEAK_REFERENCES_OFFSET: Option<usize> =
+        Some(std::mem::offset_of!(Handle, weak_references));
+
+    fn type_object() -> &'static TypeObject {
+        &HANDLE
+    }
+
+    fn create() -> Outcome<Handle> {
+        Ok(Handle::empty())
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        self.callback.visit(visitor)?;
+        self.arguments.value.visit(visitor)?;
+        self.context.visit(visitor)?;
+        self.event_loop.visit(visitor)?;
+        self.source_traceback.visit(visitor)
+    }
+
+    fn clear(&self) {
+        self.callback.clear();
+        self.arguments.value.clear();
+        self.context.clear();
+        self.event_loop.clear();
+        self.source_traceback.clear();
+    }
+}
+
+// SAFETY: `TIMER_HANDLE` is built for `TimerHandle` in `python::build`; the offset is that of
+// the handle at offset 0.
+unsafe impl Native for TimerHandle {
+    const NAME: &'static CStr = c"ferrio._ferrio.TimerHandle";
+    const WEAK_REFERENCES_OFFSET: Option<usize> = Handle::WEAK_REFERENCES_OFFSET;
+
+    fn type_object() -> &'static TypeObject {
+        &TIMER_HANDLE
+    }
+
+    fn create() -> Outcome<TimerHandle> {
+        Ok(TimerHandle {
+            handle: Handle::empty(),
+            when: ObjectCell::new(),
+            key: Cell::new(None),
+        })
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        self.when.visit(visitor)?;
+        self.handle.visit(visitor)
+    }
+
+    fn clear(&self) {
+        self.handle.clear();
+    }
+}
+
+// SAFETY: `TimerHandle` is `repr(C)` and begins with a `Handle`; `python::build` gives the base.
+unsafe impl Extends<Handle> for TimerHandle {}
+
+impl CallArguments {
+    fn new(arguments: &[Object]) -> Outcome<CallArguments> {
+        let value = ObjectCell::new();
+        let packed = match arguments {
+            [] => false,
+            [one] => {
+                value.set(one.clone());
+                false
+            }
+            many => {
+                value.set(Object::tuple_of(many)?);
+                true
+            }
+        };
+        Ok(CallArguments {
+            value,
+            packed: Cell::new(packed),
+        })
+    }
+
+    #[inline]
+    fn call(&self, callback: &Object) -> Outcome<Object> {
+        match self.value.get() {
+            None => callback.call0(),
+            Some(tuple) if self.packed.get() => callback.call_tuple(&tuple),
+            Some(one) => callback.call1(&one),
+        }
+    }
+
+    fn to_tuple(&self) -> Outcome<Object> {
+        match self.value.get() {
+            None => Object::tuple(&[]),
+            Some(tuple) if self.packed.get() => Ok(tuple),
+            Some(one) => Object::tuple(&[&one]),
+        }
+    }
+}
+
+impl Handle {
+    fn empty() -> Handle {
+        Handle {
+            weak_references: ObjectCell::new(),
+            callback: ObjectCell::new(),
+            arguments: CallArguments {
+                value: ObjectCell::new(),
+                packed: Cell::new(false),
+            },
+            context: ObjectCell::new(),
+            event_loop: Slot::new(),
+            source_traceback: ObjectCell::new(),
+            representation: ObjectCell::new(),
+            cancelled: Cell::new(false),
+        }
+    }
+
+    #[inline]
+    fn bound(
+        event_loop: This<'_, EventLoop>,
+        callback: &Object,
+        arguments: &[Object],
+        context: Option<&Object>,
+    ) -> Outcome<Handle> {
+        let context = match context {
+            Some(context) => context.clone(),
+            None => Context::copy_current()?,
+        };
+        let handle = Handle {
+            callback: ObjectCell::with(callback.clone()),
+            arguments: CallArguments::new(arguments)?,
+            context: ObjectCell::with(context),
+            event_loop: Slot::with(event_loop.own()),
+            ..Handle::empty()
+        };
+        if event_loop.is_debug() {
+            handle
+                .source_traceback
+                .set(imports().extract_short_stack.call0()?);
+        }
+        Ok(handle)
+    }
+
+    #[inline]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+}
+
+impl Own<Handle> {
+    /// A handle for `callback(*arguments)` in `context`, or in a copy of the current one.
+    #[inline]
+    pub(crate) fn make(
+        event_loop: This<'_, EventLoop>,
+        callback: &Object,
+        arguments: &[Object],
+        context: Option<&Object>,
+    ) -> Outcome<Own<Handle>> {
+        Own::new(Handle::bound(event_loop, callback, arguments, context)?)
+    }
+}
+
+impl Own<TimerHandle> {
+    /// A handle that is due at `when`, in seconds of loop time; its key comes with
+    /// [`TimerHandle::scheduled_as`].
+    #[inline]
+    pub(crate) fn make(
+        event_loop: This<'_, EventLoop>,
+        when: &Object,
+        callback: &Object,
+        arguments: &[Object],
+        context: Option<&Object>,
+    ) -> Outcome<Own<TimerHandle>> {
+        Own::new(TimerHandle {
+            handle: Handle::bound(event_loop, callback, arguments, context)?,
+            when: ObjectCell::with(when.clone()),
+            key: Cell::new(None),
+        })
+    }
+
+    pub(crate) fn into_handle(self) -> Own<Handle> {
+        self.this().upcast::<Handle>().own()
+    }
+}
+
+impl TimerHandle {
+    #[inline]
+    pub(crate) fn scheduled_as(&self, key: TimerKey) {
+        self.key.set(Some(key));
+    }
+}
+
+impl This<'_, Handle> {
+    /// Calls the callback, in its context.
+    ///
+    /// # Errors
+    /// KeyboardInterrupt and SystemExit; everything else goes to the loop's exception handler.
+    #[inline]
+    pub(crate) fn run(self) -> Outcome<()> {
+        let (Some(callback), Some(context)) = (self.callback.get(), self.context.get()) else {
+            // Cancelled while it stood in the queue.
+            return Ok(());
+        };
+        // The arguments may be cleared by the callback itself, when it cancels its handle.
+        let called = Context::enter(&context).and_then(|_entered| self.arguments.call(&callback));
+        match called {
+            Ok(result) => {
+                drop(result);
+                Ok(())
+            }
+            Err(raised) => self.report_failure(raised, &callback),
+        }
+    }
+
+    /// Tells the loop's exception handler that the callback raised.
+    #[cold]
+    fn report_failure(self, raised: Raised, callback: &Object) -> Outcome<()> {
+        let exception = only_ordinary(raised)?;
+        let Some(event_loop) = self.event_loop.get() else {
+            return Ok(());
+        };
+        let source = self.describe_callback(callback)?;
+        let context = Object::dict()?;
+        let message = text(&format!("Exception in callback {}", source.to_text()?))?;
+        context.dict_set(&text("message")?, &message)?;
+        context.dict_set(&text("exception")?, &exception)?;
+        context.dict_set(&text("handle")?, &self.object())?;
+        if let Some(source) = self.source_traceback.get() {
+            context.dict_set(&text("source_traceback")?, &source)?;
+        }
+        event_loop.this().call_exception_handler(&context)
+    }
+
+    fn describe_callback(self, callback: &Object) -> Outcome<Object> {
+        let arguments = self.arguments.to_tuple()?;
+        let debug = self
+            .event_loop
+            .get()
+            .is_some_and(|event_loop| event_loop.is_debug());
+        describe_callback(callback, &arguments, debug)
+    }
+
+    /// `cancel()`: the callback will not be called.
+    pub(crate) fn cancel(self) -> Outcome<()> {
+        if self.cancelled.replace(true) {
+            return Ok(());
+        }
+        if self
+            .event_loop
+            .get()
+            .is_some_and(|event_loop| event_loop.is_debug())
+        {
+            // Messages about it still have to name the callback.
+            self.representation.set(self.describe()?);
+        }
+        self.callback.clear();
+        self.arguments.value.clear();
+        Ok(())
+    }
+
+    fn describe(self) -> Outcome<Object> {
+        if let Some(representation) = self.representation.get() {
+            return Ok(representation);
+        }
+        let timer = This::<TimerHandle>::from_object(&self.object()).and_then(|timer| timer.when());
+        let mut parts = vec![
+            if timer.is_some() {
+                "TimerHandle"
+            } else {
+                "Handle"
+            }
+            .to_owned(),
+        ];
+        if self.is_cancelled() {
+            parts.push("cancelled".to_owned());
+        }
+        if let Some(when) = timer {
+            parts.push(format!("when={}", when.to_text()?));
+        }
+        if let Some(callback) = self.callback.get() {
+            parts.push(self.describe_callback(&callback)?.to_text()?);
+        }
+        if let Some(stack) = self.source_traceback.get() {
+            // SAFETY: the stack is a list of frame summaries; a new reference or null.
+            let last = unsafe { Object::from_new(sys::PySequence_GetItem(stack.as_ptr(), -1)) };
+            match last {
+                Ok(frame) => {
+                    let file = frame.get_attr(&text("filename")?)?.to_text()?;
+                    let line = frame.get_attr(&text("lineno")?)?.to_text()?;
+                    parts.push(format!("created at {file}:{line}"));
+                }
+                // An empty stack: it was made from C code alone.
+                Err(raised) => raised.discard(),
+            }
+        }
+        text(&format!("<{}>", parts.join(" ")))
+    }
+}
+
+impl This<'_, TimerHandle> {
+    fn when(self) -> Option<Object> {
+        self.value().when.get()
+    }
+
+    fn cancel(self) -> Outcome<()> {
+        let handle = self.upcast::<Handle>();
+        if handle.is_cancelled() {
+            return Ok(());
+        }
+        handle.cancel()?;
+        self.leave_heap();
+        Ok(())
+    }
+
+    /// Gives its place in the heap back, which also drops the loop's reference.
+    fn leave_heap(self) {
+        if let (Some(key), Some(event_loop)) = (
+            self.key.take(),
+            self.upcast::<Handle>().value().event_loop.get(),
+        ) {
+            event_loop.forget_timer(key);
+        }
+    }
+}
+
+/// The text that asyncio's messages show for a callback.
+pub(crate) fn describe_callback(
+    callback: &Object,
+    arguments: &Object,
+    debug: bool,
+) -> Outcome<Object> {
+    let imports = imports();
+    if cfg!(not(Py_3_13)) {
+        return imports
+            .format_callback_source
+            .call(&[callback, arguments], None);
+    }
+    let debug = Object::from_bool(debug);
+    imports
+        .format_callback_source
+        .call(&[callback, arguments, &debug], Some(&imports.debug_keyword))
+}
+
+/// The exception, unless it is one that has to leave the loop.
+///
+/// # Errors
+/// KeyboardInterrupt and SystemExit.
+pub(crate) fn only_ordinary(raised: Raised) -> Outcome<Object> {
+    // SAFETY: two built-in classes.
+    let leaves = unsafe {
+        raised.matches(sys::PyExc_KeyboardInterrupt) || raised.matches(sys::PyExc_SystemExit)
+    };
+    if leaves {
+        Err(raised)
+    } else {
+        Ok(raised.take())
+    }
+}
+
+impl This<'_, Handle> {
+    fn arguments_or_none(self) -> Outcome<Object> {
+        if self.is_cancelled() {
+            Ok(none())
+        } else {
+            self.arguments.to_tuple()
+        }
+    }
+}
+
+impl This<'_, Handle> {
+    /// The task whose step this handle makes, if it is one's.
+    pub(crate) fn task(self) -> Option<Object> {
+        let callback = self.callback.get()?;
+        This::<crate::task::TaskCallback>::from_object(&callback)?.task()
+    }
+}

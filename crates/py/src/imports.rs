@@ -1,0 +1,189 @@
+//! What the extension uses of Python's own modules, looked up once at import.
+
+use std::ffi::CStr;
+use std::sync::OnceLock;
+
+use crate::ffi::{Object, Outcome, Raised, interned, sys};
+
+/// References that live as long as the process.
+pub(crate) struct Imports {
+    pub(crate) cancelled_error: Object,
+    pub(crate) invalid_state_error: Object,
+
+    /// What `__class__` answers for our types (see `identity.rs`).
+    pub(crate) asyncio_future: Object,
+    pub(crate) asyncio_task: Object,
+    pub(crate) asyncio_handle: Object,
+    pub(crate) asyncio_timer_handle: Object,
+
+    /// The loop of a future that was given none.
+    pub(crate) get_event_loop: Object,
+    pub(crate) is_coroutine: Object,
+    pub(crate) is_coroutine_function: Object,
+    pub(crate) int: Object,
+    pub(crate) future_repr: Object,
+    pub(crate) task_repr: Object,
+    pub(crate) task_get_stack: Object,
+    pub(crate) task_print_stack: Object,
+    pub(crate) format_callback_source: Object,
+    /// `traceback.extract_stack`: where a future was made.
+    pub(crate) extract_stack: Object,
+    /// asyncio's own, which stops after a few frames: where a handle was made.
+    pub(crate) extract_short_stack: Object,
+
+    pub(crate) enter_task: Object,
+    pub(crate) leave_task: Object,
+    /// Missing before 3.12.
+    pub(crate) swap_current_task: Option<Object>,
+    /// `{loop: task}`, read by `asyncio.current_task` up to 3.13.
+    pub(crate) current_tasks: Option<Object>,
+
+    pub(crate) names: Names,
+    /// The keyword names `("context",)` and `("msg",)`.
+    pub(crate) context_keyword: Object,
+    pub(crate) message_keyword: Object,
+    pub(crate) debug_keyword: Object,
+}
+
+/// Attribute names, interned.
+macro_rules! names {
+    ($($field:ident = $text:literal),* $(,)?) => {
+        /// Interned attribute names.
+        pub(crate) struct Names { $(pub(crate) $field: Object),* }
+
+        impl Names {
+            fn load() -> Outcome<Names> {
+                Ok(Names { $($field: interned($text)?),* })
+            }
+        }
+    };
+}
+
+names! {
+    add_done_callback = c"add_done_callback",
+    asyncio_future_blocking = c"_asyncio_future_blocking",
+    call_at = c"call_at",
+    call_exception_handler = c"call_exception_handler",
+    call_soon = c"call_soon",
+    cancel = c"cancel",
+    cause = c"__cause__",
+    context_attribute = c"__context__",
+    get_debug = c"get_debug",
+    get_loop = c"get_loop",
+    handle_signal = c"_handle_signal",
+    is_running = c"is_running",
+    loop_attribute = c"_loop",
+    result = c"result",
+    send = c"send",
+    set_name = c"set_name",
+    throw = c"throw",
+    time = c"time",
+    traceback = c"__traceback__",
+}
+
+struct Shared(Imports);
+
+// SAFETY: filled once at import and never changed; the references are only
+// used by threads that hold the interpreter.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+static IMPORTS: OnceLock<Shared> = OnceLock::new();
+
+/// The looked-up objects.
+///
+/// # Panics
+/// Before [`load`]; no code of ours runs before it.
+#[inline]
+pub(crate) fn imports() -> &'static Imports {
+    &IMPORTS
+        .get()
+        .expect("the module's own import fills this first")
+        .0
+}
+
+/// Looks everything up; called once, by the module's import.
+pub(crate) fn load() -> Outcome<()> {
+    let exceptions = module(c"asyncio.exceptions")?;
+    let events = module(c"asyncio.events")?;
+    let tasks = module(c"asyncio.tasks")?;
+    let base_futures = module(c"asyncio.base_futures")?;
+    let base_tasks = module(c"asyncio.base_tasks")?;
+    let format_helpers = module(c"asyncio.format_helpers")?;
+    let coroutines = module(c"asyncio.coroutines")?;
+    let futures = module(c"asyncio.futures")?;
+    // 3.11 looks for a running loop without the warnings of get_event_loop().
+    let get_event_loop = match find(&events, c"_get_event_loop")? {
+        Some(function) => function,
+        None => get(&events, c"get_event_loop")?,
+    };
+    let imports = Imports {
+        cancelled_error: get(&exceptions, c"CancelledError")?,
+        invalid_state_error: get(&exceptions, c"InvalidStateError")?,
+        asyncio_future: get(&futures, c"Future")?,
+        asyncio_task: get(&tasks, c"Task")?,
+        asyncio_handle: get(&events, c"Handle")?,
+        asyncio_timer_handle: get(&events, c"TimerHandle")?,
+        get_event_loop,
+        is_coroutine: get(&coroutines, c"iscoroutine")?,
+        is_coroutine_function: get(&coroutines, c"iscoroutinefunction")?,
+        int: get(&module(c"builtins")?, c"int")?,
+        future_repr: get(&base_futures, c"_future_repr")?,
+        task_repr: get(&base_tasks, c"_task_repr")?,
+        task_get_stack: get(&base_tasks, c"_task_get_stack")?,
+        task_print_stack: get(&base_tasks, c"_task_print_stack")?,
+        format_callback_source: get(&format_helpers, c"_format_callback_source")?,
+        extract_stack: get(&module(c"traceback")?, c"extract_stack")?,
+        extract_short_stack: get(&format_helpers, c"extract_stack")?,
+        enter_task: get(&tasks, c"_enter_task")?,
+        leave_task: get(&tasks, c"_leave_task")?,
+        swap_current_task: find(&tasks, c"_swap_current_task")?,
+        current_tasks: find(&tasks, c"_current_tasks")?,
+        names: Names::load()?,
+        context_keyword: keywords(&[c"context"])?,
+        message_keyword: keywords(&[c"msg"])?,
+        debug_keyword: keywords(&[c"debug"])?,
+    };
+    // A second import in the same process (after a failed one) finds the same objects.
+    IMPORTS.get_or_init(|| Shared(imports));
+    Ok(())
+}
+
+pub(crate) fn module(name: &CStr) -> Outcome<Object> {
+    // SAFETY: a C string; a new reference or null.
+    unsafe { Object::from_new(sys::PyImport_ImportModule(name.as_ptr())) }
+}
+
+fn get(object: &Object, name: &CStr) -> Outcome<Object> {
+    object.get_attr(&interned(name)?)
+}
+
+fn find(object: &Object, name: &CStr) -> Outcome<Option<Object>> {
+    object.find_attr(&interned(name)?)
+}
+
+fn keywords(names: &[&CStr]) -> Outcome<Object> {
+    let names = names
+        .iter()
+        .map(|name| interned(name))
+        .collect::<Outcome<Vec<_>>>()?;
+    Object::tuple_of(&names)
+}
+
+/// Refuses to be imported anywhere but in the main interpreter: the objects above are
+/// shared by the whole process.
+pub(crate) fn require_main_interpreter() -> Outcome<()> {
+    // SAFETY: asks for two addresses.
+    let main = unsafe { sys::PyInterpreterState_Get() == sys::PyInterpreterState_Main() };
+    if main {
+        return Ok(());
+    }
+    // SAFETY: a built-in exception type.
+    Err(unsafe {
+        Raised::builtin(
+            sys::PyExc_ImportError,
+            "ferrio does not support subinterpreters yet",
+        )
+    })
+}

@@ -1,0 +1,408 @@
+//! `ferrio.Task`: a scheduled plan.
+//!
+//! A task drives one coroutine. It is in one of three places: in the ready
+//! queue (an [`Entry::Step`](crate::event_loop::Entry)), in the list of the
+//! future it waits for (`waits_for` names it), or being stepped. `step.rs`
+//! holds what happens in a step.
+
+mod callback;
+mod current;
+mod python;
+mod step;
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_int};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) use callback::TaskCallback;
+pub(crate) use python::build;
+
+use crate::event_loop::{Entry, EventLoop};
+use crate::ffi::{
+    Context, Extends, Linked, LinkedList, Links, Native, Object, ObjectCell, Outcome, Own, Raised,
+    This, TypeObject, Visitor, none, sys, text,
+};
+use crate::future::Future;
+use crate::imports::imports;
+
+/// The native part of a `ferrio.Task`.
+#[repr(C)]
+pub(crate) struct Task {
+    /// A task is a future; first, so that one's methods work on the other.
+    future: Future,
+    pub(crate) coroutine: ObjectCell,
+    context: ObjectCell,
+    /// The name given by the user; empty for `Task-N`, which is formed when asked for.
+    name: ObjectCell,
+    /// N of `Task-N`.
+    number: Cell<u64>,
+    /// `_fut_waiter`: the future it waits for, kept until the step that follows.
+    waits_for: ObjectCell,
+    /// How many `cancel()` were not undone by `uncancel()`.
+    cancel_requests: Cell<i32>,
+    /// The next step throws CancelledError.
+    must_cancel: Cell<bool>,
+    /// Whether its end while pending is worth a message.
+    log_destroy_pending: Cell<bool>,
+    links: Links<Task>,
+}
+
+static TYPE: TypeObject = TypeObject::new();
+
+/// Every task of ours that is scheduled and not done, for `asyncio.all_tasks`.
+static SCHEDULED: LinkedList<Task> = LinkedList::new();
+
+/// The counter behind `Task-N`.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: `TYPE` is built for `Task` in `python::build`; the offsets are those of the
+// future at offset 0, whose fields only CPython touches.
+unsafe impl Native for Task {
+    const NAME: &'static CStr = c"ferrio._ferrio.Task";
+    const DICT_OFFSET: Option<usize> = Future::DICT_OFFSET;
+    const WEAK_REFERENCES_OFFSET: Option<usize> = Future::WEAK_REFERENCES_OFFSET;
+    const FINALIZES: bool = true;
+
+    fn type_object() -> &'static TypeObject {
+        &TYPE
+    }
+
+    fn create() -> Outcome<Task> {
+        Ok(Task::new(Future::empty()))
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        self.future.visit(visitor)?;
+        self.coroutine.visit(visitor)?;
+        self.context.visit(visitor)?;
+        self.name.visit(visitor)?;
+        self.waits_for.visit(visitor)
+    }
+
+    fn clear(&self) {
+        self.future.clear();
+        self.coroutine.clear();
+        self.context.clear();
+        self.name.clear();
+        self.waits_for.clear();
+    }
+
+    fn wants_finalize(&self) -> bool {
+        self.future.wants_finalize() || self.is_abandoned()
+    }
+
+    fn finalize(this: This<'_, Task>) {
+        this.report_abandoned();
+        this.upcast::<Future>().report_unretrieved();
+    }
+
+    fn detach(&self) {
+        SCHEDULED.remove(self);
+    }
+}
+
+// SAFETY: `Task` is `repr(C)` and begins with a `Future`; `python::build` gives the base.
+unsafe impl Extends<Future> for Task {}
+
+impl Linked for Task {
+    fn links(&self) -> &Links<Task> {
+        &self.links
+    }
+}
+
+impl Task {
+    fn new(future: Future) -> Task {
+        Task {
+            future,
+            coroutine: ObjectCell::new(),
+            context: ObjectCell::new(),
+            name: ObjectCell::new(),
+            number: Cell::new(0),
+            waits_for: ObjectCell::new(),
+            cancel_requests: Cell::new(0),
+            must_cancel: Cell::new(false),
+            log_destroy_pending: Cell::new(true),
+            links: Links::new(),
+        }
+    }
+
+    /// The future that a task is.
+    #[inline]
+    pub(crate) fn future(&self) -> &Future {
+        &self.future
+    }
+
+    /// The context that its steps run in.
+    pub(crate) fn context(&self) -> Outcome<Object> {
+        self.context
+            .get()
+            .ok_or_else(|| Raised::runtime_error("Task object is not initialized."))
+    }
+
+    fn is_abandoned(&self) -> bool {
+        !self.future.is_done() && self.log_destroy_pending.get() && self.coroutine.is_some()
+    }
+}
+
+/// Every task of ours that is scheduled and not done, of all loops.
+pub(crate) fn all_tasks() -> Outcome<Object> {
+    Object::list(
+        SCHEDULED
+            .snapshot()
+            .into_iter()
+            .map(Own::into_object)
+            .collect(),
+    )
+}
+
+/// Takes back whichever task is the current one of the loop.
+pub(crate) fn leave_current(event_loop: &Object) -> Outcome<()> {
+    current::swap(event_loop, None).map(drop)
+}
+
+/// How a task is to be made.
+pub(crate) struct TaskOptions<'a> {
+    pub(crate) name: Option<&'a Object>,
+    pub(crate) context: Option<&'a Object>,
+    /// Run the first step at once, in the caller's turn, when the loop is running.
+    pub(crate) eager_start: bool,
+}
+
+impl Own<Task> {
+    /// A task of our own type on one of our loops.
+    pub(crate) fn spawn(
+        event_loop: This<'_, EventLoop>,
+        coroutine: &Object,
+        options: &TaskOptions<'_>,
+    ) -> Outcome<Own<Task>> {
+        if event_loop.is_plain() {
+            let task = Own::new(Task::new(Future::bound(event_loop)))?;
+            task.this().begin(coroutine, options)?;
+            return Ok(task);
+        }
+        let task = Own::new(Task::create()?)?;
+        task.this()
+            .initialise(coroutine, Some(&event_loop.object()), options)?;
+        Ok(task)
+    }
+}
+
+impl This<'_, Task> {
+    /// `__init__`.
+    pub(crate) fn initialise(
+        self,
+        coroutine: &Object,
+        event_loop: Option<&Object>,
+        options: &TaskOptions<'_>,
+    ) -> Outcome<()> {
+        self.upcast::<Future>().initialise(event_loop)?;
+        self.begin(coroutine, options)
+    }
+
+    /// Takes up the coroutine and schedules the first step.
+    fn begin(self, coroutine: &Object, options: &TaskOptions<'_>) -> Outcome<()> {
+        if !is_coroutine(coroutine)? {
+            self.log_destroy_pending.set(false);
+            let given = coroutine.repr_text()?;
+            return Err(Raised::type_error(&format!(
+                "a coroutine was expected, got {given}"
+            )));
+        }
+        self.context.set(match options.context {
+            Some(context) => context.clone(),
+            None => Context::copy_current()?,
+        });
+        self.must_cancel.set(false);
+        self.cancel_requests.set(0);
+        self.waits_for.clear();
+        self.log_destroy_pending.set(true);
+        self.coroutine.set(coroutine.clone());
+        match options.name {
+            Some(name) => self.set_name(name)?,
+            None => {
+                self.name.clear();
+                self.number.set(NUMBER.fetch_add(1, Ordering::Relaxed) + 1);
+            }
+        }
+        if options.eager_start && self.loop_is_running()? {
+            return self.start_eagerly();
+        }
+        self.schedule_step()?;
+        SCHEDULED.add(self);
+        Ok(())
+    }
+
+    fn loop_is_running(self) -> Outcome<bool> {
+        match self.future.native_loop() {
+            Some(native) => Ok(native.is_running()),
+            None => {
+                let event_loop = self.future.event_loop()?;
+                event_loop
+                    .call_method(&imports().names.is_running, &[])?
+                    .is_true()
+            }
+        }
+    }
+
+    /// Runs the first step within the caller's own; the task joins the others only if it
+    /// has to wait.
+    fn start_eagerly(self) -> Outcome<()> {
+        let event_loop = self.future.event_loop()?;
+        let context = self.context()?;
+        let previous = current::swap(&event_loop, Some(&self.object()))?;
+        SCHEDULED.add(self);
+        let stepped = Context::enter(&context).and_then(|_entered| self.run_coroutine(None));
+        let swapped = current::swap(&event_loop, previous.as_ref());
+        if self.future.is_done() {
+            SCHEDULED.remove(self.value());
+            // Nothing can be cancelled or shown any more, and few tasks that end at once
+            // are kept, so the frame goes early.
+            self.coroutine.clear();
+        }
+        stepped.and(swapped.map(drop))
+    }
+
+    /// Puts the next step into the loop's ready queue.
+    #[inline]
+    fn schedule_step(self) -> Outcome<()> {
+        if let Some(native) = self.future.native_loop() {
+            if native.is_plain() {
+                native.push(Entry::Step(self.own()));
+                return Ok(());
+            }
+        }
+        self.schedule_callback(TaskCallback::step(self.own(), None)?)
+    }
+
+    /// The step after this one throws `exception` into the coroutine.
+    #[cold]
+    fn schedule_throw(self, exception: Object) -> Outcome<()> {
+        self.schedule_callback(TaskCallback::step(self.own(), Some(exception))?)
+    }
+
+    fn schedule_callback(self, callback: Own<TaskCallback>) -> Outcome<()> {
+        let imports = imports();
+        let event_loop = self.future.event_loop()?;
+        event_loop
+            .call_method_with(
+                &imports.names.call_soon,
+                &[&callback.into_object(), &self.context()?],
+                Some(&imports.context_keyword),
+            )
+            .map(drop)
+    }
+
+    /// `cancel(msg=None)`: asks for a CancelledError in the next step.
+    pub(crate) fn cancel(self, message: Option<&Object>) -> Outcome<bool> {
+        self.future.forget_traceback();
+        if self.future.is_done() {
+            return Ok(false);
+        }
+        self.cancel_requests
+            .set(self.cancel_requests.get().saturating_add(1));
+        if let Some(awaited) = self.waits_for.get() {
+            if cancel_awaited(&awaited, message)? {
+                // It stays in `waits_for`: it may be a task that ignores the
+                // cancellation, so that this one has to be cancelled again.
+                return Ok(true);
+            }
+        }
+        // A step is scheduled already.
+        self.must_cancel.set(true);
+        self.future.cancel_message.assign(message.cloned());
+        Ok(true)
+    }
+
+    /// `uncancel()`: takes one request back; how many remain.
+    pub(crate) fn uncancel(self) -> i32 {
+        let requests = self.cancel_requests.get();
+        if requests > 0 {
+            self.cancel_requests.set(requests - 1);
+            if cfg!(Py_3_13) && requests == 1 {
+                self.must_cancel.set(false);
+            }
+        }
+        self.cancel_requests.get()
+    }
+
+    pub(crate) fn cancel_requests(self) -> i32 {
+        self.value().cancel_requests.get()
+    }
+
+    pub(crate) fn name(self) -> Outcome<Object> {
+        if let Some(name) = self.value().name.get() {
+            return Ok(name);
+        }
+        let name = text(&format!("Task-{}", self.number.get()))?;
+        self.value().name.set(name.clone());
+        Ok(name)
+    }
+
+    pub(crate) fn set_name(self, name: &Object) -> Outcome<()> {
+        // SAFETY: a type comparison on a live object.
+        let exact = unsafe { sys::PyUnicode_CheckExact(name.as_ptr()) } != 0;
+        self.value()
+            .name
+            .set(if exact { name.clone() } else { name.str()? });
+        Ok(())
+    }
+
+    /// "Task was destroyed but it is pending!", when that is so.
+    fn report_abandoned(self) {
+        if !self.is_abandoned() {
+            return;
+        }
+        let report = || {
+            let context = Object::dict()?;
+            context.dict_set(&text("task")?, &self.object())?;
+            context.dict_set(
+                &text("message")?,
+                &text("Task was destroyed but it is pending!")?,
+            )?;
+            if let Some(source) = self.future.source_traceback.get() {
+                context.dict_set(&text("source_traceback")?, &source)?;
+            }
+            let handler = &imports().names.call_exception_handler;
+            self.future
+                .event_loop()?
+                .call_method(handler, &[&context])
+                .map(drop)
+        };
+        if let Err(raised) = report() {
+            raised.report_unraisable(&self.object());
+        }
+    }
+
+    /// Leaves the list of tasks that are not done.
+    #[inline]
+    fn leave_scheduled(self) {
+        SCHEDULED.remove(self.value());
+    }
+}
+
+fn is_coroutine(object: &Object) -> Outcome<bool> {
+    // SAFETY: a type comparison; the type lives as long as the interpreter.
+    if object.type_ptr() == unsafe { &raw mut sys::PyCoro_Type } {
+        return Ok(true);
+    }
+    imports().is_coroutine.call1(object)?.is_true()
+}
+
+/// `awaited.cancel(msg=message)`.
+fn cancel_awaited(awaited: &Object, message: Option<&Object>) -> Outcome<bool> {
+    if let Some(task) = This::<Task>::from_exact(awaited) {
+        return task.cancel(message);
+    }
+    if let Some(future) = This::<Future>::from_exact(awaited) {
+        return future.cancel_future(message.cloned());
+    }
+    let imports = imports();
+    let none = none();
+    awaited
+        .call_method_with(
+            &imports.names.cancel,
+            &[message.unwrap_or(&none)],
+            Some(&imports.message_keyword),
+        )?
+        .is_true()
+}
