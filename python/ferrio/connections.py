@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ferrio.name_resolution import AddressInfo
-from ferrio.socket_transport import SocketTransport
+from ferrio.transports import SocketTransport
 from ferrio.sockets import (
     SocketOperationsPart,
     check_stream_socket,
