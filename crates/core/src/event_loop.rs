@@ -80,6 +80,15 @@ enum Plan {
     Poll { timeout: Option<Duration> },
 }
 
+/// How a turn stands when it has its I/O events.
+#[derive(Clone, Copy, Debug)]
+struct Collected {
+    /// The time on the monotonic clock.
+    now: Instant,
+    /// The wait ended without any event, and the turn without ready entries so far.
+    is_idle: bool,
+}
+
 impl Plan {
     const POLL_NOW: Self = Self::Poll {
         timeout: Some(Duration::ZERO),
@@ -287,8 +296,8 @@ impl<T> EventLoop<T> {
     ///    first turn of a run, nor the turn a stop takes effect on, nor within 16 turns of an
     ///    event, nor after an fd was registered or written to, nor with a wake pending.
     /// 3. **Collect** what became ready: entries of other threads, signals, I/O events, then due
-    ///    timers by deadline. When there is still nothing, a virtual clock moves to the next
-    ///    deadline.
+    ///    timers by deadline. When nothing at all happened, a virtual clock moves to the next
+    ///    deadline first.
     /// 4. **Drain** exactly the entries that are ready now; what they add waits for the next turn.
     ///
     /// [`Driver::end_of_turn`] ends every turn, also one that fails.
@@ -303,11 +312,14 @@ impl<T> EventLoop<T> {
 
     fn prepare_wait_collect_drain<D: Driver<T>>(&self, driver: &mut D) -> Result<(), D::Error> {
         let plan = self.prepare(driver)?;
-        let now = match plan {
-            Plan::Skip { now } => now,
+        let collected = match plan {
+            Plan::Skip { now } => Collected {
+                now,
+                is_idle: false,
+            },
             Plan::Poll { timeout } => self.wait_and_collect(driver, timeout)?,
         };
-        self.collect_timers(driver, now)?;
+        self.collect_timers(driver, collected)?;
         self.drain(driver, self.ready.len())?;
         if matches!(plan, Plan::Skip { .. }) && self.is_stopping() {
             self.make_up_for_skipped_poll(driver)?;
@@ -343,13 +355,12 @@ impl<T> EventLoop<T> {
         }
     }
 
-    /// Waits, and collects everything but timers. Returns the time on the monotonic clock after
-    /// the wait.
+    /// Waits, and collects everything but timers.
     fn wait_and_collect<D: Driver<T>>(
         &self,
         driver: &mut D,
         timeout: Option<Duration>,
-    ) -> Result<Instant, D::Error> {
+    ) -> Result<Collected, D::Error> {
         let reactor = self.open_reactor()?;
         let mut events = self.events.take();
         let timeout = self.timeout_unless_woken(timeout);
@@ -357,14 +368,17 @@ impl<T> EventLoop<T> {
         self.ready.append_with(|ready| self.injector.drain(ready));
         let now = monotonic_now();
         self.policy.polled(now, events.iter().any(is_io));
-        let collected = match waited {
+        let is_quiet = waited.is_ok() && events.is_empty();
+        let told = match waited {
             Ok(()) => self.collect_events(driver, &events),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => driver.interrupted(),
             Err(error) => Err(error.into()),
         };
         events.clear();
         self.events.replace(events);
-        collected.map(|()| now)
+        told?;
+        let is_idle = is_quiet && self.ready.is_empty();
+        Ok(Collected { now, is_idle })
     }
 
     /// A wait that would last tells the waker first; a wake that came before makes it not last.
@@ -409,18 +423,20 @@ impl<T> EventLoop<T> {
         self.signals.borrow().as_ref()?.take()
     }
 
-    /// Queues the timers that are due when the monotonic clock stands at `monotonic`.
+    /// Queues the timers that are due.
     #[inline]
     fn collect_timers<D: Driver<T>>(
         &self,
         driver: &mut D,
-        monotonic: Instant,
+        collected: Collected,
     ) -> Result<(), D::Error> {
         if self.timers.borrow().is_empty() {
             return Ok(());
         }
-        self.jump_to_deadline_if_idle();
-        let now = driver.now(self, self.clock.at(monotonic))?;
+        if collected.is_idle && !self.is_stopping() {
+            self.jump_to_next_deadline();
+        }
+        let now = driver.now(self, self.clock.at(collected.now))?;
         let due = now.saturating_add(CLOCK_RESOLUTION);
         let mut timers = self.timers.borrow_mut();
         while let Some(entry) = timers.pop_due(due) {
@@ -429,12 +445,9 @@ impl<T> EventLoop<T> {
         Ok(())
     }
 
-    fn jump_to_deadline_if_idle(&self) {
-        let Clock::Virtual(clock) = &self.clock else {
-            return;
-        };
-        if self.ready.is_empty()
-            && !self.is_stopping()
+    /// Nothing is left to do before the next deadline: a virtual clock need not wait for it.
+    fn jump_to_next_deadline(&self) {
+        if let Clock::Virtual(clock) = &self.clock
             && let Some(deadline) = self.next_deadline()
         {
             clock.advance_to(deadline);

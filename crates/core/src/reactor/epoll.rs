@@ -2,27 +2,28 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::OnceLock;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::event::{Timespec, epoll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::Errno;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
-};
 
+use super::epoll_pwait2::epoll_pwait2;
 use super::{Doorbell, Event, Interest, Readiness, Token};
 
 /// How many events one wait takes from the kernel. What is left over comes with the next one: the
 /// kernel puts files it has reported at the end of its list, so none is starved.
 const EVENTS_PER_WAIT: usize = 1024;
 
-const ZERO: Timespec = Timespec {
+const NO_WAIT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 0,
 };
+
+/// Room for what the kernel reports. It lives on the stack, because the kernel's event is not
+/// `Send` and a wait may run without the interpreter's lock; not initialised, it costs nothing.
+type Buffer = [MaybeUninit<epoll::Event>; EVENTS_PER_WAIT];
 
 /// How an [`Epoll`] waits for a time that is no whole number of milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +31,8 @@ pub enum Precision {
     /// By `epoll_pwait2`, which knows nanoseconds (Linux 5.11). Where the kernel or a sandbox
     /// refuses it, the next variant takes over for good.
     Native,
-    /// By a timerfd in the epoll set: two system calls a wait, but as precise.
-    TimerFd,
+    /// By `ppoll` of the epoll set itself, and then a look into it: one system call more.
+    Polled,
 }
 
 /// Waits with epoll, level-triggered.
@@ -40,8 +41,6 @@ pub struct Epoll {
     fd: OwnedFd,
     /// Whether `epoll_pwait2` may be called. Turned off by the first refusal; never turned on.
     has_nanoseconds: AtomicBool,
-    /// Made when it is needed first.
-    timer: OnceLock<OwnedFd>,
 }
 
 impl Epoll {
@@ -63,7 +62,6 @@ impl Epoll {
         Ok(Self {
             fd: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             has_nanoseconds: AtomicBool::new(precision == Precision::Native),
-            timer: OnceLock::new(),
         })
     }
 
@@ -112,19 +110,14 @@ impl Epoll {
     ///
     /// What `epoll_wait` says.
     pub fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
-        let Some(timeout) = timeout else {
-            return Ok(self.wait_for(events, None)?);
-        };
-        let timeout = timespec_of(timeout);
-        if is_whole_milliseconds(&timeout) || self.has_nanoseconds.load(Ordering::Relaxed) {
-            match self.wait_for(events, Some(&timeout)) {
-                Err(error) if !is_whole_milliseconds(&timeout) && is_refusal(error) => {
-                    self.has_nanoseconds.store(false, Ordering::Relaxed);
-                }
-                result => return Ok(result?),
+        let timeout = timeout.map(timespec_of);
+        match timeout {
+            Some(timeout) if !is_whole_milliseconds(timeout) => {
+                self.wait_nanoseconds(events, timeout)
             }
+            _ => self.wait_milliseconds(events, timeout.as_ref()),
         }
-        self.wait_with_timer(events, timeout)
+        .map_err(io::Error::from)
     }
 
     /// Rings of the doorbell end waits: edge-triggered, so that they need no answer.
@@ -151,58 +144,43 @@ impl Epoll {
         )
     }
 
-    /// One wait. `rustix` calls `epoll_pwait` where milliseconds are enough and `epoll_pwait2`
-    /// where they are not.
-    fn wait_for(&self, events: &mut Vec<Event>, timeout: Option<&Timespec>) -> Result<(), Errno> {
-        // On the stack, because the kernel's event is not `Send` and the wait may run without the
-        // interpreter's lock; it is not initialised, so its size costs nothing.
-        let mut buffer = [MaybeUninit::<epoll::Event>::uninit(); EVENTS_PER_WAIT];
+    /// One wait of whole milliseconds, none, or for ever. `rustix` calls `epoll_pwait`.
+    fn wait_milliseconds(
+        &self,
+        events: &mut Vec<Event>,
+        timeout: Option<&Timespec>,
+    ) -> Result<(), Errno> {
+        let mut buffer: Buffer = [MaybeUninit::uninit(); EVENTS_PER_WAIT];
         let (reported, _) = epoll::wait(&self.fd, &mut buffer, timeout)?;
         events.extend(reported.iter().map(event_of));
         Ok(())
     }
 
-    fn wait_with_timer(&self, events: &mut Vec<Event>, timeout: Timespec) -> io::Result<()> {
-        let timer = self.timer()?;
-        arm(timer, timeout)?;
-        let already = events.len();
-        let result = self.wait_for(events, None);
-        // Disarmed, an expiry that nobody saw cannot end a later wait.
-        arm(timer, ZERO)?;
-        result?;
-        let reported = events[already..].iter();
-        if let Some(index) = reported
-            .map(|event| event.token)
-            .position(|token| token == Token::TIMER)
-        {
-            events.remove(already + index);
+    fn wait_nanoseconds(&self, events: &mut Vec<Event>, timeout: Timespec) -> Result<(), Errno> {
+        if self.has_nanoseconds.load(Ordering::Relaxed) {
+            match self.wait_natively(events, timeout) {
+                Err(error) if is_refusal(error) => {
+                    self.has_nanoseconds.store(false, Ordering::Relaxed);
+                }
+                result => return result,
+            }
         }
+        let mut set = [PollFd::new(&self.fd, PollFlags::IN)];
+        if poll(&mut set, Some(&timeout))? == 0 {
+            return Ok(());
+        }
+        self.wait_milliseconds(events, Some(&NO_WAIT))
+    }
+
+    fn wait_natively(&self, events: &mut Vec<Event>, timeout: Timespec) -> Result<(), Errno> {
+        let mut buffer: Buffer = [MaybeUninit::uninit(); EVENTS_PER_WAIT];
+        let reported = epoll_pwait2(self.fd.as_fd(), &mut buffer, timeout)?;
+        events.extend(reported.iter().map(event_of));
         Ok(())
     }
-
-    fn timer(&self) -> io::Result<&OwnedFd> {
-        if self.timer.get().is_none() {
-            let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-            let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-            self.add(timer.as_raw_fd(), Token::TIMER, epoll::EventFlags::IN)?;
-            // Only the owner thread waits, so nobody else can have set it meanwhile.
-            let set = self.timer.set(timer);
-            debug_assert!(set.is_ok(), "one thread waits at a time");
-        }
-        Ok(self.timer.get().expect("it was set above"))
-    }
 }
 
-/// Arms a timer to expire once after `timeout`; zero disarms it. Either forgets earlier expiries.
-fn arm(timer: &OwnedFd, timeout: Timespec) -> Result<(), Errno> {
-    let once = Itimerspec {
-        it_interval: ZERO,
-        it_value: timeout,
-    };
-    timerfd_settime(timer, TimerfdTimerFlags::empty(), &once).map(drop)
-}
-
-fn is_whole_milliseconds(timeout: &Timespec) -> bool {
+fn is_whole_milliseconds(timeout: Timespec) -> bool {
     timeout.tv_nsec % 1_000_000 == 0
 }
 

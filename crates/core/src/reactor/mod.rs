@@ -22,6 +22,7 @@
 
 mod doorbell;
 mod epoll;
+mod epoll_pwait2;
 #[cfg(any(test, feature = "scripted"))]
 mod scripted;
 mod waker;
@@ -47,13 +48,11 @@ impl Token {
     pub const WAKER: Self = Self(u64::MAX);
     /// The loop's signal pipe is readable.
     pub const SIGNAL: Self = Self(u64::MAX - 1);
-    /// The reactor's own timer, where it needs one.
-    pub(crate) const TIMER: Self = Self(u64::MAX - 2);
 
     /// Whether the core uses this token itself. Callers must not.
     #[must_use]
     pub const fn is_reserved(self) -> bool {
-        self.0 >= Self::TIMER.0
+        self.0 >= Self::SIGNAL.0
     }
 }
 
