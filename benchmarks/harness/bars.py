@@ -1,0 +1,56 @@
+"""The bars: what ferrio must reach, read from bars.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.summary import Summary
+
+BARS = Path(__file__).resolve().parent.parent / "bars.toml"
+
+RUNNER = "ferrio"
+"""Whose bars they are."""
+
+
+class Measured(Protocol):
+    """A case with its samples, as a record has it."""
+
+    @property
+    def name(self) -> str:
+        """The case's name."""
+
+    def summary(self, loop: str, baseline: str) -> Summary | None:
+        """What a loop's samples come to, beside a baseline; None without any."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One figure that must be reached."""
+
+    case: str
+    at_most: float
+    baseline: str | None
+    """The loop that the figure is divided by; None when it is taken as it is."""
+
+    def measured(self, cases: Iterable[Measured]) -> float | None:
+        """The figure: a median over all rounds; None when it was not measured."""
+        for case in cases:
+            if case.name == self.case:
+                summary = case.summary(RUNNER, self.baseline or "")
+                if summary is None:
+                    return None
+                if self.baseline is None:
+                    return summary.median
+                return summary.ratio.median if summary.ratio else None
+        return None
+
+
+def read_bars(path: Path = BARS) -> list[Bar]:
+    """Read the table of bars."""
+    with path.open("rb") as file:
+        content = tomllib.load(file)
+    return [Bar(bar["case"], bar["at_most"], bar.get("baseline")) for bar in content["bar"]]

@@ -1,0 +1,169 @@
+"""What a benchmark case is, and the register of all cases.
+
+A case asks one question, which is its docstring, and checks its own result: a loop that does the
+wrong work fast must not look fast. There are four kinds, by where the measured window lies:
+
+* a coroutine case runs inside the loop, and only the time inside its coroutine counts;
+* a function case makes and closes loops itself (loop creation, `asyncio.run`);
+* a memory case reports bytes, not time;
+* an echo case is a server in one process, driven by the load client from another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from inspect import cleandoc
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+class WrongResult(Exception):
+    """A case did not come to the result that it must come to."""
+
+
+def verify(what: str, actual: object, expected: object) -> None:
+    """Raise WrongResult unless `actual` equals `expected`."""
+    if actual != expected:
+        raise WrongResult(f"{what}: expected {expected!r}, got {actual!r}")
+
+
+class Unit(Enum):
+    """What a case's figure counts, per operation."""
+
+    NANOSECONDS = "ns"  # CPU time, all threads, user and system
+    BYTES = "bytes"  # resident memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is common to all kinds of cases."""
+
+    name: str
+    """How it is called on the command line, in the records and in bars.toml."""
+    title: str
+    """How the table and the picture call it; it says what one operation is."""
+    group: str
+    """The heading under which the table shows it."""
+    question: str
+    """What its figure answers."""
+    batch: int = 1
+    """Operations come in multiples of this."""
+    unit: Unit = Unit.NANOSECONDS
+
+    def whole_batches(self, operations: float) -> int:
+        """`operations`, raised to the next multiple of the batch; at least one batch."""
+        return max(1, -(-int(operations) // self.batch)) * self.batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoroutineCase(Case):
+    """Does a number of operations inside a running loop and returns how many it did."""
+
+    body: Callable[[int], Awaitable[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionCase(Case):
+    """Does a number of operations, each with a loop of its own, and returns how many it did."""
+
+    body: Callable[[LoopFactory, int], int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryCase(Case):
+    """Makes `population` things inside a running loop; returns the bytes they take together."""
+
+    body: Callable[[int], Awaitable[int]]
+    population: int
+    unit: Unit = Unit.BYTES
+
+
+@dataclass(frozen=True, kw_only=True)
+class EchoCase(Case):
+    """A server that echoes; one operation is one message, there and back."""
+
+    start_server: Callable[[], Awaitable[asyncio.AbstractServer]]
+    connections: int
+    size: int
+    """Length of a message in bytes."""
+
+
+_cases: dict[str, Case] = {}
+
+
+def register(case: Case) -> None:
+    """Make a case known under its name."""
+    if case.name in _cases:
+        raise ValueError(f"two cases are called {case.name!r}")
+    _cases[case.name] = case
+
+
+def registered() -> dict[str, Case]:
+    """All cases by name, in the order in which they are shown."""
+    return dict(_cases)
+
+
+def coroutine_case(
+    name: str, *, title: str, group: str, batch: int = 1
+) -> Callable[[Callable[[int], Awaitable[int]]], Callable[[int], Awaitable[int]]]:
+    """Register the decorated coroutine function as a case."""
+
+    def decorate(body: Callable[[int], Awaitable[int]]) -> Callable[[int], Awaitable[int]]:
+        register(
+            CoroutineCase(
+                name=name,
+                title=title,
+                group=group,
+                question=question_of(body),
+                batch=batch,
+                body=body,
+            )
+        )
+        return body
+
+    return decorate
+
+
+def function_case(
+    name: str, *, title: str, group: str
+) -> Callable[[Callable[[LoopFactory, int], int]], Callable[[LoopFactory, int], int]]:
+    """Register the decorated function, which makes its own loops, as a case."""
+
+    def decorate(body: Callable[[LoopFactory, int], int]) -> Callable[[LoopFactory, int], int]:
+        register(
+            FunctionCase(name=name, title=title, group=group, question=question_of(body), body=body)
+        )
+        return body
+
+    return decorate
+
+
+def memory_case(
+    name: str, *, title: str, group: str, population: int
+) -> Callable[[Callable[[int], Awaitable[int]]], Callable[[int], Awaitable[int]]]:
+    """Register the decorated coroutine function as a case that counts bytes."""
+
+    def decorate(body: Callable[[int], Awaitable[int]]) -> Callable[[int], Awaitable[int]]:
+        register(
+            MemoryCase(
+                name=name,
+                title=title,
+                group=group,
+                question=question_of(body),
+                population=population,
+                body=body,
+            )
+        )
+        return body
+
+    return decorate
+
+
+def question_of(body: Callable[..., object]) -> str:
+    """A case's question: the docstring of what it runs."""
+    if not body.__doc__:
+        raise ValueError(f"{body.__qualname__} asks no question: it has no docstring")
+    return cleandoc(body.__doc__)

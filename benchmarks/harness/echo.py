@@ -1,0 +1,89 @@
+"""Sampling an echo case: a server, the load client, and the server's CPU clock."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from harness.case import EchoCase
+from harness.loops import FLOOR
+from harness.processes import Companion, process_cpu_ns, worker_command
+from harness.sample import Sample, sample_at_rate
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+BUILD_COMMAND = ["cargo", "build", "--release", "--package", "ferrio-load"]
+
+
+class LoadClientMissing(Exception):
+    """The load client has not been built."""
+
+
+def load_client() -> Path:
+    """The load client's executable, wherever cargo puts what it builds."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    path = target / "release" / "ferrio-load"
+    if not path.exists():
+        raise LoadClientMissing(f"build it first: {' '.join(BUILD_COMMAND)}")
+    return path
+
+
+def build_load_client() -> Path:
+    """Build the load client when it is missing, and return its executable."""
+    try:
+        return load_client()
+    except LoadClientMissing:
+        subprocess.run(BUILD_COMMAND, cwd=ROOT, check=True)
+        return load_client()
+
+
+def processors() -> tuple[list[str], list[str]]:
+    """Where the server stays and where the client stays, as arguments; nothing with one processor.
+
+    Left alone, the scheduler puts two processes that wake each other now on one processor and now
+    on two, and the figure depends on it.
+    """
+    available = sorted(os.sched_getaffinity(0))
+    if len(available) < 2:
+        return [], []
+    return [str(available[0])], [str(available[-1])]
+
+
+def server_command(case: EchoCase, loop: str) -> list[str]:
+    """The command that starts the server: a worker, or for the floor the one without Python."""
+    cpu, _ = processors()
+    if loop == FLOOR:
+        return [str(load_client()), "serve", *cpu]
+    return worker_command(
+        "serve", "--case", case.name, "--loop", loop, *(f"--cpu={n}" for n in cpu)
+    )
+
+
+def client_command(case: EchoCase, address: str) -> list[str]:
+    """The command that starts the client."""
+    _, cpu = processors()
+    return [str(load_client()), "client", address, str(case.connections), str(case.size), *cpu]
+
+
+def sample_echo(case: EchoCase, loop: str, target_ns: int, operations: int | None) -> Sample:
+    """Take one sample: the CPU that the server uses while the client's messages come and go.
+
+    The client is connected, and every connection has been used, before the measured window
+    begins; within it the client compares every byte that comes back.
+    """
+    with (
+        Companion(server_command(case, loop)) as server,
+        Companion(client_command(case, server.expect("listening")[0])) as client,
+    ):
+        client.expect("ready")
+
+        def trial(count: int) -> Sample:
+            cpu, wall = process_cpu_ns(server.pid), time.perf_counter_ns()
+            client.tell(f"run {count}")
+            done = int(client.expect("done")[0])
+            wall, cpu = time.perf_counter_ns() - wall, process_cpu_ns(server.pid) - cpu
+            return Sample(done, cpu, wall)
+
+        return sample_at_rate(case, trial, target_ns, operations)

@@ -1,0 +1,80 @@
+"""The order in which samples are taken: every loop in turn, in fresh processes, round after round.
+
+Neighbouring samples of one case are compared with each other, so that whatever slows the machine
+down for a while slows all loops alike: A B C, A B C, and not A A, B B, C C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from harness.case import Case, EchoCase
+from harness.echo import sample_echo
+from harness.loops import FLOOR
+from harness.processes import Companion, ProcessFailed, worker_command
+from harness.sample import Sample
+
+
+@dataclass
+class Series:
+    """The samples of one case on one loop, one a round."""
+
+    samples: list[Sample] = field(default_factory=list)
+    failure: str | None = None
+    """Why there are no more of them; None when all went well."""
+
+
+Results = dict[str, dict[str, Series]]
+"""Series by case name and loop name."""
+
+
+def take_sample(case: Case, loop: str, target_ns: int, operations: int | None) -> Sample:
+    """Take one sample in a fresh process; raises ProcessFailed when it does not come about."""
+    if isinstance(case, EchoCase):
+        return sample_echo(case, loop, target_ns, operations)
+    command = worker_command(
+        "sample", "--case", case.name, "--loop", loop, "--target-ms", str(target_ns // 1_000_000)
+    )
+    if operations is not None:
+        command += ["--operations", str(operations)]
+    with Companion(command) as worker:
+        return Sample(*map(int, worker.expect("sample")))
+
+
+def run_rounds(
+    cases: Sequence[Case],
+    loops: Sequence[str],
+    rounds: int,
+    target_ns: int,
+    report: Callable[[int, Case, str, Series], None],
+) -> Results:
+    """Take `rounds` samples of each case on each loop; `report` is told of each.
+
+    The first round finds how many operations a sample needs, and the others take as many. What
+    failed once is not tried again.
+    """
+    results: Results = {
+        case.name: {loop: Series() for loop in contestants(case, loops)} for case in cases
+    }
+    for round_number in range(rounds):
+        for case in cases:
+            for loop, series in results[case.name].items():
+                if series.failure is not None:
+                    continue
+                _extend(series, case, loop, target_ns)
+                report(round_number, case, loop, series)
+    return results
+
+
+def contestants(case: Case, loops: Iterable[str]) -> list[str]:
+    """Who takes part in a case: the loops, and in the echo cases the floor."""
+    return [*loops, FLOOR] if isinstance(case, EchoCase) else list(loops)
+
+
+def _extend(series: Series, case: Case, loop: str, target_ns: int) -> None:
+    operations = series.samples[0].operations if series.samples else None
+    try:
+        series.samples.append(take_sample(case, loop, target_ns, operations))
+    except ProcessFailed as failure:
+        series.failure = str(failure)

@@ -1,0 +1,193 @@
+"""Where one case's time goes: instructions per operation, or samples of the running process.
+
+    python benchmarks/profile_case.py create-task                  callgrind on ferrio
+    python benchmarks/profile_case.py create-task --loop uvloop
+    python benchmarks/profile_case.py echo-protocol-1k-100 --tool perf
+    python benchmarks/profile_case.py sleep-100 --tool perf --seconds 5 --by-caller
+
+`callgrind` (valgrind) counts instructions, which no other load on the machine disturbs. The case
+runs twice, with N operations and with 3N; half the difference by function is what N operations
+cost, without the start of the interpreter. System calls count as nothing, so for the echo cases
+take `perf` (linux-perf; the kernel's own functions are shown as far as it lets them be seen).
+
+Named profile_case because a file called profile beside run.py would hide the standard library's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import cases  # noqa: F401  (registers the cases)
+from harness.case import Case, EchoCase, registered
+from harness.echo import build_load_client, client_command, server_command
+from harness.loops import LOOPS
+from harness.processes import Companion, measured_environment, worker_command
+from harness.schedule import take_sample
+
+WARM_UP = 2_000
+"""Messages before perf begins to look at an echo server."""
+
+
+def main() -> None:
+    """Do what the command line says."""
+    arguments = parse(sys.argv[1:])
+    case = registered()[arguments.case]
+    if arguments.tool == "callgrind":
+        if isinstance(case, EchoCase):
+            raise SystemExit("callgrind does not see system calls: take --tool perf")
+        operations = case.whole_batches(arguments.operations or 2_000)
+        print_instructions(case, arguments.loop, operations, arguments.top)
+    else:
+        with tempfile.TemporaryDirectory() as directory:
+            data = Path(directory) / "perf.data"
+            if isinstance(case, EchoCase):
+                build_load_client()
+                sample_server(case, arguments.loop, arguments.seconds, data)
+            else:
+                sample_worker(case, arguments.loop, arguments.seconds, data)
+            print_samples(data, arguments.top, by_caller=arguments.by_caller)
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Understand the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("case", choices=registered(), metavar="CASE")
+    parser.add_argument("--loop", choices=LOOPS, default="ferrio")
+    parser.add_argument("--tool", choices=["callgrind", "perf"], default="callgrind")
+    parser.add_argument("--operations", type=int, help="for callgrind (2,000)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of CPU time, for perf (2)")
+    parser.add_argument("--top", type=int, default=40, help="functions to print (40)")
+    parser.add_argument("--by-caller", action="store_true", help="for perf: record call chains")
+    return parser.parse_args(words)
+
+
+# callgrind
+
+
+def print_instructions(case: Case, loop: str, operations: int, top: int) -> None:
+    """Print instructions per operation, by function."""
+    less = instructions(case, loop, operations)
+    more = instructions(case, loop, 3 * operations)
+    # Each run does a tenth of its operations to warm up as well, hence 1.1.
+    difference = Counter(more)
+    difference.subtract(less)
+    scale = 2 * operations * 1.1
+    total = sum(difference.values()) / scale
+    print(f"{case.name} on {loop}: {total:,.0f} instructions per operation, by function:\n")
+    for name, count in difference.most_common(top):
+        share = count / scale
+        if share < 0.5:
+            break
+        print(f"{share:>10,.0f}  {100 * share / total:5.1f} %  {name}")
+
+
+def instructions(case: Case, loop: str, operations: int) -> Counter[str]:
+    """Instructions executed by a run of so many operations, by function."""
+    with tempfile.TemporaryDirectory() as directory:
+        output = Path(directory) / "callgrind.out"
+        command = [
+            "valgrind",
+            "--tool=callgrind",
+            f"--callgrind-out-file={output}",
+            *sample_command(case, loop, operations),
+        ]
+        run_quietly(command)
+        listing = subprocess.run(
+            ["callgrind_annotate", "--threshold=100", "--show-percs=no", str(output)],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+    return parse_annotation(listing)
+
+
+ANNOTATION = re.compile(r"^\s*([\d,]+)\s+\S*?:(.+?)(?: \[.+\])?$")
+"""A line of callgrind_annotate: a count, `file:function`, and sometimes a library in brackets."""
+
+
+def parse_annotation(listing: str) -> Counter[str]:
+    """Counts by function, from callgrind_annotate's output."""
+    counts: Counter[str] = Counter()
+    for line in listing.splitlines():
+        if match := ANNOTATION.match(line):
+            count, name = match.groups()
+            # A function that calls itself, directly or not, is listed once more as name'2.
+            counts[name.removesuffix("'2")] += int(count.replace(",", ""))
+    return counts
+
+
+# perf
+
+
+def sample_worker(case: Case, loop: str, seconds: float, data: Path) -> None:
+    """Look at a worker; finds first how many operations take so long."""
+    trial = take_sample(case, loop, 100_000_000, None)
+    operations = case.whole_batches(seconds * 1e9 / trial.per_operation)
+    run_quietly(["perf", "record", *perf_options(data), *sample_command(case, loop, operations)])
+
+
+def sample_server(case: EchoCase, loop: str, seconds: float, data: Path) -> None:
+    """Look at an echo server while the client drives it."""
+    operations = case.whole_batches(
+        seconds * 1e9 / take_sample(case, loop, 100_000_000, None).per_operation
+    )
+    with (
+        Companion(server_command(case, loop)) as server,
+        Companion(client_command(case, server.expect("listening")[0])) as client,
+    ):
+        client.expect("ready")
+        client.tell(f"run {WARM_UP}")
+        client.expect("done")
+        with Companion(["perf", "record", *perf_options(data), "--pid", str(server.pid), "cat"]):
+            client.tell(f"run {operations}")
+            client.expect("done")
+
+
+def perf_options(data: Path) -> list[str]:
+    """Samples by CPU time: machines under a hypervisor have no cycle counter to offer."""
+    return ["--quiet", "--event", "cpu-clock", "--freq", "5000", "-g", "--output", str(data)]
+
+
+def print_samples(data: Path, top: int, *, by_caller: bool) -> None:
+    """Print the functions with the most samples."""
+    graph = ["--call-graph", "caller,0.5,callee"] if by_caller else ["--call-graph", "none"]
+    report = subprocess.run(
+        ["perf", "report", "--stdio", "--no-children", *graph, "--percent-limit", "0.3"]
+        + ["--sort", "symbol,dso", "--input", str(data)],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    lines = [line for line in report.splitlines() if line.strip() and not line.startswith("#")]
+    print("\n".join(lines if by_caller else lines[:top]))
+
+
+# both
+
+
+def sample_command(case: Case, loop: str, operations: int) -> list[str]:
+    """The worker's command for a known number of operations."""
+    return worker_command(
+        "sample", "--case", case.name, "--loop", loop, "--operations", str(operations)
+    )
+
+
+def run_quietly(command: list[str]) -> None:
+    """Run a command, showing what it said only if it failed."""
+    outcome = subprocess.run(
+        command, capture_output=True, text=True, env=measured_environment(), check=False
+    )
+    if outcome.returncode:
+        raise SystemExit(f"{command[0]} failed:\n{outcome.stderr[-3000:]}")
+
+
+if __name__ == "__main__":
+    main()

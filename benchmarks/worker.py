@@ -1,0 +1,100 @@
+"""What runs in a fresh process for each sample. Started by the harness, not by hand.
+
+    worker.py sample --case NAME --loop NAME --target-ms N [--operations N]
+    worker.py serve --case NAME --loop NAME [--cpu N]
+
+`sample` prints `sample OPERATIONS AMOUNT WALL_NS`. `serve` prints `listening ADDRESS` and echoes
+until its standard input ends. These lines are all that the harness reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import resource
+import sys
+import threading
+
+import cases  # noqa: F401  (registers the cases)
+from harness.case import EchoCase, registered
+from harness.loops import LOOPS
+from harness.sample import sample_in_this_process
+
+
+def main() -> None:
+    """Do what the command line says."""
+    arguments = parse(sys.argv[1:])
+    case = registered()[arguments.case]
+    factory = LOOPS[arguments.loop].factory()
+    if arguments.cpu is not None:
+        os.sched_setaffinity(0, {arguments.cpu})
+    age_the_heap()
+    if arguments.command == "serve":
+        if not isinstance(case, EchoCase):
+            raise SystemExit(f"{case.name} has no server")
+        allow_many_files()
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(serve(case))
+        return
+    sample = sample_in_this_process(
+        case, factory, arguments.target_ms * 1_000_000, arguments.operations
+    )
+    print("sample", sample.operations, sample.amount, sample.wall_ns)
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Understand the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=["sample", "serve"])
+    parser.add_argument("--case", required=True)
+    parser.add_argument("--loop", required=True)
+    parser.add_argument("--target-ms", type=int, default=300)
+    parser.add_argument("--operations", type=int)
+    parser.add_argument("--cpu", type=int)
+    return parser.parse_args(words)
+
+
+async def serve(case: EchoCase) -> None:
+    """Echo until standard input ends."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def wait_for_the_end() -> None:
+        sys.stdin.buffer.read()
+        loop.call_soon_threadsafe(ended.set)
+
+    # A thread that sleeps in read(2) costs the loop nothing while it is measured, and unlike a
+    # reader callback it asks nothing of the loop.
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    server = await case.start_server()
+    host, port = server.sockets[0].getsockname()  # type: ignore[attr-defined]
+    print("listening", f"{host}:{port}", flush=True)
+    await ended.wait()
+    server.close()
+    # The clients have gone first; give their connections the turns to notice it.
+    for _ in range(10):
+        await asyncio.sleep(0.001)
+
+
+def age_the_heap() -> None:
+    """Free one large block, as every program of some size has done at some time.
+
+    glibc's malloc takes blocks of more than 128 KiB from the kernel, one mmap and munmap each,
+    until the first such block is freed; from then on blocks up to its size stay in the heap. The
+    standard library's transports and rloop's allocate 256 KiB for each receive, so in a process
+    that has freed nothing large yet an echo costs them about four times as much. That would measure
+    the youth of the process and not the loop.
+    """
+    block = bytes(2**20)
+    del block
+
+
+def allow_many_files() -> None:
+    """Raise the soft limit of open files: 1,000 connections are more than many shells allow."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    main()
