@@ -2,7 +2,7 @@
 
 use ferrio_core::Instant;
 
-use super::sources::Side;
+use super::sources::{Side, file_descriptor};
 use super::{Entry, EventLoop};
 use crate::ffi::{Arguments, Object, Outcome, Own, Raised, This, none, sys, thread_id};
 use crate::handle::{Handle, TimerHandle};
@@ -184,6 +184,13 @@ impl This<'_, EventLoop> {
             return Ok(Object::from_bool(false));
         }
         Ok(Object::from_bool(self.unwatch_handle(fd, side)?))
+    }
+
+    /// [`Self::remove_watch`] for descriptors that a transport may own: those stay watched.
+    pub(super) fn remove_own_watch(self, file: &Object, side: Side) -> Outcome<Object> {
+        let fd = file_descriptor(file)?;
+        let removed = !self.is_closed() && self.unwatch_handle(fd, side)?;
+        Ok(Object::from_bool(removed))
     }
 
     /// Puts a handle that was made elsewhere into the ready queue, unless it is cancelled.

@@ -204,7 +204,12 @@ impl Run<'_> {
             .object()
             .call_method(&imports().names.time, &[])?
             .to_f64()?;
-        self.run_entry(entry)?;
+        if let Entry::Handle(handle) = &entry {
+            self.event_loop.current_handle.set(handle.clone());
+        }
+        let ran = self.run_entry(entry);
+        self.event_loop.current_handle.clear();
+        ran?;
         let ended = self
             .event_loop
             .object()

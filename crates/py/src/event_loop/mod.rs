@@ -22,8 +22,9 @@ pub(crate) use python::build;
 use sources::Sources;
 
 use crate::ffi::{
-    Native, Object, ObjectCell, Outcome, Own, Raised, This, TypeObject, Visitor, thread_id,
+    Native, Object, ObjectCell, Outcome, Own, Raised, Slot, This, TypeObject, Visitor, thread_id,
 };
+use crate::handle::Handle;
 use crate::imports::imports;
 use crate::transport::{Gathering, StreamTransport};
 
@@ -49,6 +50,8 @@ pub(crate) struct EventLoop {
     /// Whether `asyncio.current_task` was told of a task that has not been taken back.
     task_entered: Cell<bool>,
     sources: RefCell<Sources>,
+    /// The handle being run, in debug mode.
+    current_handle: Slot<Own<Handle>>,
     /// What transports share: the receive buffer and the writes that the turn gathers.
     pub(crate) gathering: Gathering,
 }
@@ -86,6 +89,7 @@ unsafe impl Native for EventLoop {
             slow_callback_duration: ObjectCell::with(Object::from_f64(0.1)?),
             task_entered: Cell::new(false),
             sources: RefCell::new(Sources::default()),
+            current_handle: Slot::new(),
             gathering: Gathering::default(),
         })
     }
@@ -101,6 +105,7 @@ unsafe impl Native for EventLoop {
         self.core.for_each_timer(&mut look);
         answer?;
         self.task_factory.visit(visitor)?;
+        self.current_handle.visit(visitor)?;
         self.gathering.visit(visitor)?;
         self.sources.borrow().visit(visitor)
     }

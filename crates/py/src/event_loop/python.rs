@@ -3,8 +3,8 @@
 use super::EventLoop;
 use super::sources::Side;
 use crate::ffi::{
-    Arguments, GetSet, Method, Object, Outcome, Raised, This, TypeBuilder, attributes, methods,
-    none, required, sys,
+    Arguments, GetSet, Method, Object, Outcome, Own, Raised, This, TypeBuilder, attributes,
+    methods, none, required, sys,
 };
 
 type Self_<'a> = This<'a, EventLoop>;
@@ -139,6 +139,13 @@ fn state() -> Vec<Method> {
             c"Run turns until stop(); KeyboardInterrupt and SystemExit of a callback leave it.",
         ),
         Method::no_arguments(
+            c"_ready_count",
+            |this: Self_<'_>| {
+                Object::from_i64(i64::try_from(this.core.ready_len()).unwrap_or(i64::MAX))
+            },
+            c"Return how many entries stand in the ready queue.",
+        ),
+        Method::no_arguments(
             c"_close",
             |this: Self_<'_>| {
                 this.close();
@@ -196,13 +203,21 @@ fn descriptors() -> Vec<Method> {
         ),
         Method::one_argument(
             c"_remove_reader",
-            |this: Self_<'_>, file: &Object| this.remove_watch(file, Side::Reader),
+            |this: Self_<'_>, file: &Object| this.remove_own_watch(file, Side::Reader),
             c"remove_reader(), under the name that asyncio's own modules use.",
         ),
         Method::one_argument(
             c"_remove_writer",
-            |this: Self_<'_>, file: &Object| this.remove_watch(file, Side::Writer),
+            |this: Self_<'_>, file: &Object| this.remove_own_watch(file, Side::Writer),
             c"remove_writer(), under the name that asyncio's own modules use.",
+        ),
+        Method::one_argument(
+            c"_ensure_fd_no_transport",
+            |this: Self_<'_>, file: &Object| {
+                this.descriptor(file)?;
+                Ok(none())
+            },
+            c"Raise RuntimeError when a transport of this loop owns the descriptor.",
         ),
     ]
 }
@@ -230,6 +245,21 @@ fn attribute_table() -> Vec<GetSet> {
             c"_debug",
             |this: Self_<'_>| Ok(Object::from_bool(this.is_debug())),
             c"True in debug mode.",
+        ),
+        GetSet::read_only(
+            c"_stopping",
+            |this: Self_<'_>| Ok(Object::from_bool(this.core.is_stopping())),
+            c"True between stop() and the end of the run.",
+        ),
+        GetSet::read_only(
+            c"_current_handle",
+            |this: Self_<'_>| {
+                Ok(this
+                    .current_handle
+                    .get()
+                    .map_or_else(none, Own::into_object))
+            },
+            c"The handle being run, in debug mode.",
         ),
         GetSet::read_only(
             c"_closed",

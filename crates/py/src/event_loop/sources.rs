@@ -280,7 +280,7 @@ impl This<'_, EventLoop> {
     }
 }
 
-fn file_descriptor(file: &Object) -> Outcome<RawFd> {
+pub(super) fn file_descriptor(file: &Object) -> Outcome<RawFd> {
     // SAFETY: a type question about a live object.
     let number = if unsafe { sys::PyLong_Check(file.as_ptr()) } != 0 {
         file.to_i64()

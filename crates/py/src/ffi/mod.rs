@@ -31,15 +31,15 @@ mod threads;
 
 pub(crate) use arguments::{Arguments, Signature};
 pub(crate) use cell::{ObjectCell, Slot};
-pub(crate) use context::{Context, EnteredContext};
+pub(crate) use context::Context;
 pub(crate) use exception::{Outcome, Raised, SavedException};
 pub(crate) use linked::{Linked, LinkedList, Links};
 pub(crate) use method::{GetSet, Method, attributes, methods, required};
-pub(crate) use module::create_module;
+pub(crate) use module::{create_module, python_version};
 pub(crate) use native::{
     Extends, Instance, Native, Own, This, TypeBuilder, TypeObject, Visitor, call_captureless,
 };
-pub(crate) use object::{Object, Ref, Sent, interned, none, text};
+pub(crate) use object::{Object, Ref, interned, none, text};
 pub(crate) use threads::{guard, guard_status, released, thread_id};
 
 pub(crate) use pyo3_ffi as sys;

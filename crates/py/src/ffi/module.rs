@@ -50,3 +50,11 @@ impl Object {
         unsafe { (*self.type_ptr()).tp_version_tag }
     }
 }
+
+/// The version of the running interpreter: major, minor, patch.
+pub(crate) fn python_version() -> (u32, u32, u32) {
+    // SAFETY: a constant of the interpreter.
+    let version = unsafe { sys::Py_Version };
+    let byte = |shift: u32| u32::try_from(version >> shift & 0xff).unwrap_or(0);
+    (byte(24), byte(16), byte(8))
+}

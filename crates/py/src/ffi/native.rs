@@ -208,6 +208,14 @@ impl<T: Native> Own<T> {
         }
     }
 
+    /// # Safety
+    /// * `object` is an instance of `T`'s type or of a subclass.
+    #[inline]
+    pub(crate) unsafe fn from_object_unchecked(object: Object) -> Own<T> {
+        // SAFETY: non-null; the type by the caller's word; the reference changes hands.
+        Own(unsafe { NonNull::new_unchecked(object.into_ptr().cast()) })
+    }
+
     #[inline]
     pub(crate) fn this(&self) -> This<'_, T> {
         This(self.0, PhantomData)

@@ -423,17 +423,6 @@ impl Deref for Ref<'_> {
     }
 }
 
-/// Something with references in it that is handed to another thread.
-///
-/// It may only be looked at, and must be dropped, by a thread that holds the
-/// interpreter: the inject queue carries such values from a thread that calls
-/// `call_soon_threadsafe` to the loop's.
-pub(crate) struct Sent<T>(pub(crate) T);
-
-// SAFETY: both ends hold the interpreter when they touch the value, and the
-// queue in between only moves it.
-unsafe impl<T> Send for Sent<T> {}
-
 /// Python's None.
 #[inline]
 pub(crate) fn none() -> Object {

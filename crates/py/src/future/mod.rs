@@ -180,7 +180,9 @@ impl Future {
             return None;
         }
         let event_loop = self.event_loop.get()?;
-        This::from_object(&event_loop).map(This::own)
+        // SAFETY: `native_loop` is set together with a loop whose type was checked, and unset
+        // before that loop is let go.
+        Some(unsafe { Own::from_object_unchecked(event_loop) })
     }
 
     #[inline]
@@ -332,10 +334,7 @@ impl This<'_, Future> {
     pub(crate) fn held(self) -> Outcome<Held> {
         match self.state.get() {
             State::Cancelled => Err(Raised::exception(&self.make_cancelled_error()?)),
-            State::Pending => {
-                self.ensure_initialised()?;
-                Err(invalid_state("Result is not ready."))
-            }
+            State::Pending => Err(invalid_state("Result is not ready.")),
             State::Finished => {
                 self.log_traceback.set(false);
                 let Some(exception) = self.exception.get() else {
@@ -369,10 +368,7 @@ impl This<'_, Future> {
     pub(crate) fn exception(self) -> Outcome<Option<Object>> {
         match self.state.get() {
             State::Cancelled => Err(Raised::exception(&self.make_cancelled_error()?)),
-            State::Pending => {
-                self.ensure_initialised()?;
-                Err(invalid_state("Exception is not set."))
-            }
+            State::Pending => Err(invalid_state("Exception is not set.")),
             State::Finished => {
                 self.log_traceback.set(false);
                 Ok(self.exception.get())
@@ -546,22 +542,35 @@ pub(crate) fn call_soon(
         .map(drop)
 }
 
-/// A StopIteration set as an exception: a RuntimeError since 3.12 (with the original as its
-/// cause), a refusal before.
+/// A StopIteration set as an exception: later versions turn it into a RuntimeError with the
+/// original as its cause, earlier ones refuse it.
 fn convert_stop_iteration(exception: Object) -> Outcome<Object> {
     const MESSAGE: &str =
         "StopIteration interacts badly with generators and cannot be raised into a Future";
     // SAFETY: a built-in class.
-    if !exception.is_instance(unsafe { sys::PyExc_StopIteration })? {
+    let stop_iteration = unsafe { sys::PyExc_StopIteration };
+    if refuses_stop_iteration() {
+        if exception.type_ptr().cast() == stop_iteration {
+            return Err(Raised::type_error(MESSAGE));
+        }
         return Ok(exception);
     }
-    if cfg!(not(Py_3_12)) {
-        return Err(Raised::type_error(MESSAGE));
+    if !exception.is_instance(stop_iteration)? {
+        return Ok(exception);
     }
     let replacement = Raised::runtime_error(MESSAGE).take();
     replacement.set_attr(&imports().names.cause, &exception)?;
     replacement.set_attr(&imports().names.context_attribute, &exception)?;
     Ok(replacement)
+}
+
+/// The change came with 3.13 and went back to 3.11.8 and 3.12.2.
+fn refuses_stop_iteration() -> bool {
+    match crate::ffi::python_version() {
+        (3, 11, patch) => patch < 8,
+        (3, 12, patch) => patch < 2,
+        _ => false,
+    }
 }
 
 /// Whether the interpreter is going down, when no stack can be extracted any more.

@@ -246,6 +246,27 @@ impl TimerHandle {
 }
 
 impl This<'_, Handle> {
+    /// `__init__(callback, args, loop, context=None)`.
+    fn initialise(
+        self,
+        callback: &Object,
+        arguments: &Object,
+        event_loop: &Object,
+        context: Option<&Object>,
+    ) -> Outcome<()> {
+        let Some(native) = This::<EventLoop>::from_object(event_loop) else {
+            return Err(Raised::type_error("a loop of ferrio was expected"));
+        };
+        let made = Handle::bound(native, callback, arguments.tuple_items(), context)?;
+        self.callback.assign(made.callback.take());
+        self.arguments.packed.set(made.arguments.packed.get());
+        self.arguments.value.assign(made.arguments.value.take());
+        self.context.assign(made.context.take());
+        self.event_loop.assign(made.event_loop.take());
+        self.source_traceback.assign(made.source_traceback.take());
+        Ok(())
+    }
+
     /// Calls the callback, in its context.
     ///
     /// # Errors

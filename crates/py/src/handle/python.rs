@@ -4,10 +4,18 @@ use std::ffi::c_int;
 
 use super::{Handle, TimerHandle};
 use crate::ffi::{
-    GetSet, Method, Native, Object, Outcome, Own, This, TypeBuilder, attributes, methods, none, sys,
+    GetSet, Method, Native, Object, Outcome, Own, Raised, Signature, This, TypeBuilder, attributes,
+    methods, none, sys,
 };
 use crate::identity;
 use crate::imports::imports;
+
+const INIT: Signature<4> = Signature {
+    function: "Handle",
+    names: [c"callback", c"args", c"loop", c"context"],
+    positional: 4,
+    required: 3,
+};
 
 /// Builds the types of this module.
 pub(crate) fn build(module: &Object) -> Outcome<()> {
@@ -15,7 +23,17 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         c"A callback that the event loop will call, as loop.call_soon() returns it.",
     )
     .subclassable()
-    .only_from_rust()
+    .init(|this, arguments| {
+        let [callback, values, event_loop, context] = INIT.parse(arguments)?;
+        match (callback, values, event_loop) {
+            (Some(callback), Some(values), Some(event_loop)) => {
+                this.initialise(callback, values, event_loop, context.and_then(Object::some))
+            }
+            _ => Err(Raised::type_error(
+                "Handle() needs a callback, its arguments and a loop",
+            )),
+        }
+    })
     .unary(sys::Py_tp_repr, |this| this.describe())
     .methods(methods(vec![
         Method::no_arguments(

@@ -381,8 +381,7 @@ impl This<'_, Task> {
 }
 
 fn is_coroutine(object: &Object) -> Outcome<bool> {
-    // SAFETY: a type comparison; the type lives as long as the interpreter.
-    if object.type_ptr() == unsafe { &raw mut sys::PyCoro_Type } {
+    if object.type_ptr() == &raw mut sys::PyCoro_Type {
         return Ok(true);
     }
     imports().is_coroutine.call1(object)?.is_true()
