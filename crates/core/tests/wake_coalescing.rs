@@ -76,11 +76,11 @@ fn many_pushes_ring_once_and_those_to_a_busy_loop_never() -> io::Result<()> {
     let (asleep, was_asleep) = mpsc::channel();
     let (go_on, held_up) = mpsc::channel();
     let pusher = thread::spawn(move || {
-        // Give the loop time to fall asleep; should it not, a push comes before the wait, which
-        // then does not last, and the loop sleeps later: the test waits for a wait that lasted.
-        thread::sleep(Duration::from_millis(20));
-        assert_eq!(injector.push(1), Ok(()));
-        was_asleep.recv().expect("the loop runs");
+        // A push that comes while the loop is not asleep yet does not ring, and the loop takes it
+        // without a wait; then another one has to wake it.
+        while was_asleep.recv_timeout(Duration::from_millis(20)).is_err() {
+            assert_eq!(injector.push(1), Ok(()));
+        }
         let after_first = rings();
         for number in 2..1_000 {
             assert_eq!(injector.push(number), Ok(()));
