@@ -107,7 +107,11 @@ unsafe impl Native for EventLoop {
         self.task_factory.visit(visitor)?;
         self.current_handle.visit(visitor)?;
         self.gathering.visit(visitor)?;
-        self.sources.borrow().visit(visitor)
+        // Borrowed only while the table is being changed, when nothing of it is garbage.
+        match self.sources.try_borrow() {
+            Ok(sources) => sources.visit(visitor),
+            Err(_) => Ok(()),
+        }
     }
 
     fn clear(&self) {
