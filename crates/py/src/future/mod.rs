@@ -211,9 +211,6 @@ impl Future {
         self.log_traceback.set(false);
     }
 
-    pub(crate) fn exception_now(&self) -> Option<Object> {
-        self.exception.get()
-    }
 }
 
 #[cold]
@@ -449,20 +446,18 @@ impl This<'_, Future> {
         if self.callbacks.is_empty() {
             return Ok(());
         }
-        if let Some(native) = self.native_loop() {
-            if native.is_plain() {
-                for callback in self.callbacks.take() {
-                    native.push(match callback {
-                        Callback::Waiter(task) => Entry::Wake(task),
-                        Callback::Call { function, context } => Entry::Done {
-                            function,
-                            future: self.own().into_object(),
-                            context,
-                        },
-                    });
-                }
-                return Ok(());
+        if let Some(native) = self.native_loop()
+            && native.is_plain()
+        {
+            for callback in self.callbacks.take() {
+                native.push(match callback {
+                    Callback::Waiter(task) => Entry::Wake(task),
+                    Callback::Call { function, context } => {
+                        Entry::Done { function, future: self.own().into_object(), context }
+                    }
+                });
             }
+            return Ok(());
         }
         self.schedule_through_call_soon()
     }

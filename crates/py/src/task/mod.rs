@@ -265,11 +265,11 @@ impl This<'_, Task> {
     /// Puts the next step into the loop's ready queue.
     #[inline]
     fn schedule_step(self) -> Outcome<()> {
-        if let Some(native) = self.future.native_loop() {
-            if native.is_plain() {
-                native.push(Entry::Step(self.own()));
-                return Ok(());
-            }
+        if let Some(native) = self.future.native_loop()
+            && native.is_plain()
+        {
+            native.push(Entry::Step(self.own()));
+            return Ok(());
         }
         self.schedule_callback(TaskCallback::step(self.own(), None)?)
     }
@@ -300,12 +300,12 @@ impl This<'_, Task> {
         }
         self.cancel_requests
             .set(self.cancel_requests.get().saturating_add(1));
-        if let Some(awaited) = self.waits_for.get() {
-            if cancel_awaited(&awaited, message)? {
-                // It stays in `waits_for`: it may be a task that ignores the
-                // cancellation, so that this one has to be cancelled again.
-                return Ok(true);
-            }
+        if let Some(awaited) = self.waits_for.get()
+            && cancel_awaited(&awaited, message)?
+        {
+            // It stays in `waits_for`: it may be a task that ignores the
+            // cancellation, so that this one has to be cancelled again.
+            return Ok(true);
         }
         // A step is scheduled already.
         self.must_cancel.set(true);
