@@ -1,6 +1,6 @@
 """The service: its routes, and what starts and stops with it.
 
-    python -m uvicorn --app-dir examples chat.app:app
+Run it with `python -m uvicorn --app-dir examples chat.app:app`.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ class Model:
         self._free = asyncio.Semaphore(connections)
         self._idle: list[Connection] = []
 
-    async def answer(self, prompt: str) -> AsyncIterator[str]:
+    async def answer(self, prompt: str) -> AsyncGenerator[str, None]:
         """Yield the answer's tokens as they come."""
         async with self._connection() as (reader, writer):
             writer.write(json.dumps({"prompt": prompt}).encode() + b"\n")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import aclosing
 
-from .model import Model
+from .model import Model, ModelUnavailable
 
 
 class Summarizer:
@@ -16,12 +16,21 @@ class Summarizer:
         self._timeout = timeout
 
     async def summarize(self, topics: Iterable[str]) -> dict[str, str | None]:
-        """Return a summary for every topic, None for those that took too long."""
+        """Return a summary for every topic, None for those that took too long.
+
+        Raises ModelUnavailable as soon as the model fails for any of them.
+        """
         free = asyncio.Semaphore(self._at_once)
-        async with asyncio.TaskGroup() as group:
-            tasks = {
-                topic: group.create_task(self._one(topic, free)) for topic in dict.fromkeys(topics)
-            }
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {
+                    topic: group.create_task(self._one(topic, free))
+                    for topic in dict.fromkeys(topics)
+                }
+        except ExceptionGroup as errors:
+            if errors.subgroup(ModelUnavailable):
+                raise ModelUnavailable("no summaries at the moment") from errors
+            raise
         return {topic: task.result() for topic, task in tasks.items()}
 
     async def _one(self, topic: str, free: asyncio.Semaphore) -> str | None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 
@@ -23,7 +24,7 @@ class Client:
     """The loop that the service should be running on: asyncio or ferrio."""
     name: str
     outcome: Outcome
-    posted: list[dict[str, object]] = field(default_factory=list)
+    posted: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def room(self) -> str:
@@ -104,11 +105,11 @@ class Client:
         self,
         method: str,
         path: str,
-        body: object = None,
+        body: Any = None,
         *,
-        params: object = None,
+        params: Any = None,
         status: int = 200,
-    ) -> dict[str, object]:
+    ) -> Any:
         async with self.session.request(method, path, json=body, params=params) as response:
             expect(response.status, status)
             return await response.json()

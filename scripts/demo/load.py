@@ -1,10 +1,10 @@
 """The load on the chat service: many users at once, each doing what users of a chat do."""
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import aiohttp
 
@@ -47,12 +47,12 @@ class Load:
 
     async def run(self, outcome: Outcome, cycles: int) -> None:
         """Put the load on for so many cycles and count what comes of it."""
-        for participant in (*self._clients, *self._rooms):
-            participant.outcome = outcome
         async with asyncio.TaskGroup() as group:
             for number, client in enumerate(self._clients):
+                client.outcome = outcome
                 group.create_task(self._use(client, number, cycles))
             for room in self._rooms:
+                room.outcome = outcome
                 group.create_task(self._talk(room, cycles))
 
     def recorded(self) -> dict[str, int]:
@@ -67,7 +67,7 @@ class Load:
         The answer has to arrive to its end, and every member of a room has to be told
         that the service restarts.
         """
-        received = []
+        received: list[str] = []
         async for token in self._clients[0].tokens(FAREWELL):
             if not received:
                 terminate()
@@ -79,7 +79,7 @@ class Load:
     async def _use(self, client: Client, number: int, cycles: int) -> None:
         for cycle in range(cycles):
             # Users begin at different places, so that the service gets a mixture all the time.
-            for step in _rotated(list(_steps(client, cycle)), number * 3):
+            for step in _rotated(_steps(client, cycle), number * 3):
                 await step()
 
     async def _talk(self, room: RoomOfMembers, cycles: int) -> None:
@@ -93,9 +93,7 @@ async def connected(port: int, loop: str, size: Size) -> AsyncIterator[Load]:
     outcome = Outcome()
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(http_session(port))
-        clients = [
-            Client(session, loop, f"user-{number}", outcome) for number in range(size.users)
-        ]
+        clients = [Client(session, loop, f"user-{number}", outcome) for number in range(size.users)]
         rooms = [
             await stack.enter_async_context(
                 joined_room(session, f"room-{number}", size.members, outcome)
@@ -105,23 +103,27 @@ async def connected(port: int, loop: str, size: Size) -> AsyncIterator[Load]:
         yield Load(size, clients, rooms)
 
 
-def _steps(client: Client, cycle: int) -> Iterator[Step]:
-    """Yield what a user does in one cycle."""
-    yield client.ask_loop
+def _steps(client: Client, cycle: int) -> list[Step]:
+    """Return what a user does in one cycle."""
+    steps: list[Step] = [client.ask_loop]
     for number in range(3):
-        yield lambda number=number: client.count_words(TEXT * (1 + number))
-        yield lambda number=number: client.post(f"message {cycle}.{number}")
-        yield lambda number=number: client.count_words(TEXT * (4 + number))
-        yield client.read_latest
-    yield client.read_statistics
+        steps += [
+            partial(client.count_words, TEXT * (1 + number)),
+            partial(client.post, f"message {cycle}.{number}"),
+            partial(client.count_words, TEXT * (4 + number)),
+            client.read_latest,
+        ]
+    steps.append(client.read_statistics)
     for number in range(3):
-        yield lambda number=number: client.stream_answer(f"{PROMPT} {cycle}.{number}")
-        yield lambda number=number: client.count_words(f"{PROMPT} {number}")
+        steps += [
+            partial(client.stream_answer, f"{PROMPT} {cycle}.{number}"),
+            partial(client.count_words, f"{PROMPT} {number}"),
+        ]
     # Now and then one of the topics is slow and has to be given up.
     topics = [*TOPICS, SLOW_TOPIC] if cycle % 10 == 5 else TOPICS
-    yield lambda: client.summarize(topics)
+    return [*steps, partial(client.summarize, topics)]
 
 
-def _rotated(steps: list[Step], by: int) -> Iterator[Step]:
+def _rotated(steps: list[Step], by: int) -> list[Step]:
     start = by % len(steps)
-    return itertools.chain(steps[start:], steps[:start])
+    return steps[start:] + steps[:start]

@@ -1,4 +1,4 @@
-"""The processes of the demo: the chat service on one loop or the other, and its slow model server."""
+"""The processes of the demo: the chat service on either loop, and its slow model server."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ class Usage:
 
     @classmethod
     def of(cls, pid: int) -> "Usage":
-        """Read it from the kernel: CPU time of all threads, user and system; peak resident memory."""
+        """Read it from the kernel: CPU time of all threads, and peak resident memory."""
         stat = Path(f"/proc/{pid}/stat").read_text()
         # The second field, the command's name, may have spaces and brackets in it.
         fields = stat[stat.rindex(")") + 2 :].split()

@@ -1,0 +1,149 @@
+# Everything that is done with this repository is a target here; `make` lists them.
+#
+#   make test VERSIONS=3.13          only some of the Pythons that were found
+#   make test PYTHONS=3.13=/usr/bin/python3.13    these, without looking for any
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+# Only targets that need a Python look for one.
+WITHOUT_PYTHON := help clean test-rust docs
+ifneq ($(filter-out $(WITHOUT_PYTHON),$(MAKECMDGOALS)),)
+ifeq ($(origin PYTHONS),undefined)
+PYTHONS := $(shell scripts/find_pythons.sh)
+ifeq ($(PYTHONS),)
+$(error no usable Python, see above)
+endif
+endif
+export PYTHONS
+VERSIONS ?= $(foreach python,$(PYTHONS),$(firstword $(subst =, ,$(python))))
+NEWEST := $(firstword $(VERSIONS))
+python_of = $(patsubst $(1)=%,%,$(filter $(1)=%,$(PYTHONS)))
+$(foreach version,$(VERSIONS),$(if $(call python_of,$(version)),,$(error Python $(version) was not found)))
+endif
+
+NIGHTLY := $(shell cargo +nightly --version 2>/dev/null)
+REQUIREMENTS := $(wildcard requirements/*.txt)
+SOURCES := $(shell find crates python -type f '(' -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi' -o -name py.typed ')') \
+	Cargo.toml Cargo.lock pyproject.toml
+ENVIRONMENTS := $(VERSIONS:%=.venv/%/requirements.stamp)
+WHEELS := $(VERSIONS:%=.venv/%/wheel.stamp)
+PROCESSORS := $(shell nproc)
+RUN_JOBS = .venv/tools/bin/python scripts/run_jobs.py --at-once $(PROCESSORS)
+
+##@ To begin with
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: say-pythons .venv/tools/requirements.stamp $(ENVIRONMENTS) ## Make the environments in .venv, one for each Python from 3.11 to 3.13
+
+.PHONY: build
+build: say-pythons .venv/tools/requirements.stamp $(WHEELS) ## Build ferrio for each of these Pythons and install it in their environments
+
+.PHONY: demo
+demo: VERSIONS := $(NEWEST)
+demo: say-pythons .venv/$(NEWEST)/wheel.stamp ## Run a FastAPI service on asyncio and on ferrio, check every answer, compare
+	@PYTHONPATH=scripts .venv/$(NEWEST)/bin/python -m demo
+
+##@ Tests
+.PHONY: test
+test: build ## Run all tests: Rust, Python on every version, CPython's own suite
+	@scripts/need_cpython_tests.sh $(foreach version,$(VERSIONS),$(call python_of,$(version)))
+	@$(RUN_JOBS) rust '$(call RUST_TESTS,test)' \
+		$(foreach version,$(VERSIONS),python-$(version) '$(call PYTHON_TESTS,$(version))') \
+		$(foreach version,$(VERSIONS),conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1')
+
+.PHONY: test-rust
+test-rust: ## Run the Rust tests and the examples in the documentation
+	@$(call RUST_TESTS,test)
+
+.PHONY: test-python
+test-python: build ## Run the Python tests, on every version
+	@$(RUN_JOBS) $(foreach version,$(VERSIONS),python-$(version) '$(call PYTHON_TESTS,$(version))')
+
+.PHONY: conformance
+conformance: build ## Run CPython's own asyncio tests on ferrio, on every version
+	@scripts/need_cpython_tests.sh $(foreach version,$(VERSIONS),$(call python_of,$(version)))
+	@$(RUN_JOBS) $(foreach version,$(VERSIONS),conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1')
+
+##@ Checks
+.PHONY: lint
+lint: build ## Check formatting, types and the lints of both languages
+	@$(RUN_JOBS) \
+		rustfmt 'cargo fmt --all --check' \
+		ruff '.venv/tools/bin/ruff check . && .venv/tools/bin/ruff format --check .' \
+		$(foreach version,$(VERSIONS),clippy-$(version) '$(call CLIPPY,$(version))') \
+		rustdoc '$(RUSTDOC)' \
+		$(foreach version,$(VERSIONS),mypy-$(version) '$(call MYPY,$(version))')
+
+.PHONY: format
+format: .venv/tools/requirements.stamp ## Format the sources of both languages
+	cargo fmt --all
+	.venv/tools/bin/ruff format .
+	.venv/tools/bin/ruff check --fix .
+
+##@ More
+.PHONY: bench
+bench: .venv/bench/wheel.stamp ## Compare with asyncio, uvloop and rloop: CPU time per operation (BENCH="--quick --cases 'echo-*'")
+	@.venv/bench/bin/python benchmarks/run.py $(BENCH)
+
+.PHONY: docs
+docs: ## Build the documentation of the Rust crates
+	$(RUSTDOC)
+	@echo "See target/doc/ferrio_core/index.html"
+
+.PHONY: wheel
+wheel: build ## Build wheels into dist/
+	@mkdir -p dist
+	@cp $(foreach version,$(VERSIONS),build/wheels/$(version)/*.whl) dist
+	@ls dist
+
+.PHONY: clean
+clean: ## Remove environments and everything that was built
+	rm -rf .venv build dist target
+
+.PHONY: say-pythons
+say-pythons:
+	@printf 'Python %s\n' $(foreach version,$(VERSIONS),'$(version): $(call python_of,$(version))')
+
+# What the targets above run.
+
+# A debug build of its own, so that it does not wait for the others' lock on their directory.
+RUST_TESTS = $(if $(shell command -v cargo-nextest), \
+		cargo nextest run --workspace --exclude ferrio-py --locked, \
+		cargo test --workspace --exclude ferrio-py --locked --all-targets) \
+	&& cargo test --workspace --exclude ferrio-py --locked --doc
+PYTHON_TESTS = .venv/$(1)/bin/python -m pytest tests/python tests/demo
+CONFORMANCE = .venv/$(1)/bin/python tests/conformance/run.py
+# The whole workspace for one version; the others only differ in the extension.
+CLIPPY = PYO3_PYTHON=$(call python_of,$(1)) CARGO_TARGET_DIR=target/clippy-$(1) cargo clippy --locked \
+	$(if $(filter $(NEWEST),$(1)),--workspace,-p ferrio-py) --all-targets -- -D warnings
+RUSTDOC = RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace --exclude ferrio-py
+MYPY = .venv/$(1)/bin/python -m mypy --strict python/ferrio && .venv/$(1)/bin/python -m mypy.stubtest ferrio._ferrio
+
+# Environments. A stamp is newer than what its environment was made from.
+
+.venv/tools/requirements.stamp: $(REQUIREMENTS)
+	@scripts/make_environment.sh $(call python_of,$(NEWEST)) .venv/tools tools
+	@touch $@
+
+.venv/%/requirements.stamp: $(REQUIREMENTS)
+	@scripts/make_environment.sh $(call python_of,$*) .venv/$* test
+	@touch $@
+
+.venv/%/wheel.stamp: .venv/%/requirements.stamp .venv/tools/requirements.stamp $(SOURCES)
+	@scripts/build_wheel.sh $* $(call python_of,$*)
+	@scripts/install_wheel.sh $* .venv/$*
+	@touch $@
+
+.venv/bench/wheel.stamp: .venv/$(NEWEST)/wheel.stamp $(REQUIREMENTS)
+	@scripts/make_bench_environment.sh $(NEWEST) $(call python_of,$(NEWEST))
+	@touch $@

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Builds ferrio's wheel for one version of Python with maturin, into build/wheels/VERSION.
+# usage: build_wheel.sh VERSION PYTHON
+set -euo pipefail
+
+version=$1
+python=$2
+wheels=build/wheels/$version
+
+if ! command -v cargo >/dev/null; then
+    echo "cargo is not on the PATH: ferrio is built with Rust, see https://rustup.rs" >&2
+    exit 1
+fi
+
+echo "Building ferrio for Python $version ($python)"
+rm -rf "$wheels"
+# A target directory for each version: the crates that look at Python's headers would
+# otherwise be built anew whenever the version changes.
+CARGO_TARGET_DIR=target/python-$version .venv/tools/bin/maturin build \
+    --release --locked --interpreter "$python" --compatibility linux --out "$wheels"
