@@ -1,0 +1,102 @@
+"""Puts ferrio where CPython's test suite makes loops, tasks and futures.
+
+In a process of its own, before a test module is imported. Nothing of the suite is changed: only
+the names are, through which it gets at what it tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from asyncio import base_events, events, futures, tasks, unix_events
+from types import ModuleType
+from typing import Any
+
+LOOPS = ("asyncio", "ferrio")
+
+
+def install(loop: str) -> None:
+    """Put ``loop`` in place; no test module may have been imported before."""
+    if loop == "ferrio":
+        _substitute_tasks_and_futures()
+        _substitute_loops()
+        _substitute_test_loop()
+        _follow_logger()
+
+
+def _substitute_tasks_and_futures() -> None:
+    """Put ours into the slots of the C types: every class parametrised by them runs on ours.
+
+    ``asyncio.Task`` and ``asyncio.Future`` stay, as they do for users: tests that use them
+    show that asyncio's own run on our loop.
+    """
+    import ferrio
+
+    _replace(tasks, "_CTask", ferrio.Task)
+    _replace(futures, "_CFuture", ferrio.Future)
+
+
+def _substitute_loops() -> None:
+    """Have every public way to make a loop make ours."""
+    import ferrio
+
+    class SelectorEventLoop(ferrio.EventLoop):
+        """Takes a selector, as asyncio's does, and has no use for it."""
+
+        def __init__(self, selector: Any = None) -> None:
+            if selector is not None:
+                selector.close()
+            super().__init__()
+
+    for module in (asyncio, unix_events):
+        _replace(module, "SelectorEventLoop", SelectorEventLoop)
+        if hasattr(module, "EventLoop"):
+            _replace(module, "EventLoop", SelectorEventLoop)
+    # Some tests make one, with mocks for its selector, as the simplest loop that there is.
+    _replace(asyncio, "BaseEventLoop", SelectorEventLoop)
+    _substitute_policy()
+
+
+def _substitute_policy() -> None:
+    """Make the default policy ours: ``asyncio.new_event_loop()`` asks it for loops."""
+    import ferrio
+
+    for module in (asyncio, unix_events):
+        for name in ("DefaultEventLoopPolicy", "_DefaultEventLoopPolicy"):
+            if name in vars(module):
+                _replace(module, name, ferrio.EventLoopPolicy)
+    # One that was made before would go on making asyncio's.
+    _replace(events, "_event_loop_policy", None)
+
+
+def _substitute_test_loop() -> None:
+    """Have ``new_test_loop()`` make loops with virtual time that are ours."""
+    from virtual_time_loop import VirtualTimeLoop
+
+    utils = importlib.import_module("test.test_asyncio.utils")
+    _replace(utils, "TestLoop", VirtualTimeLoop)
+
+
+class _BaseEventsLogger:
+    """The logger that ``asyncio.base_events`` has at the moment."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(base_events.logger, name)
+
+
+def _follow_logger() -> None:
+    """Have our loop log to what tests put in place of ``asyncio.base_events.logger``.
+
+    It is the logger ``asyncio`` for both; a patched name in another's module is not seen by us.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("ferrio.") and getattr(module, "logger", None) is base_events.logger:
+            _replace(module, "logger", _BaseEventsLogger())
+
+
+def _replace(module: ModuleType, name: str, value: Any) -> None:
+    """Replace a name that has to be there: in a Python that lacks it, something has moved."""
+    if name not in vars(module):
+        raise LookupError(f"{module.__name__} has no {name} to be replaced")
+    setattr(module, name, value)
