@@ -2,6 +2,7 @@
 
     python benchmarks/profile_case.py create-task                  callgrind on ferrio
     python benchmarks/profile_case.py create-task --loop uvloop
+    python benchmarks/profile_case.py create-task --around PyType_IsSubtype
     python benchmarks/profile_case.py echo-protocol-1k-100 --tool perf
     python benchmarks/profile_case.py sleep-100 --tool perf --seconds 5 --by-caller
 
@@ -16,7 +17,6 @@ Named profile_case because a file called profile beside run.py would hide the st
 from __future__ import annotations
 
 import argparse
-import re
 import subprocess
 import sys
 import tempfile
@@ -24,9 +24,10 @@ from collections import Counter
 from pathlib import Path
 
 import cases  # noqa: F401  (registers the cases)
+from harness.callgrind import Profile, read_profile
 from harness.case import Case, EchoCase, registered
 from harness.echo import build_load_client, client_command, server_command
-from harness.loops import LOOPS
+from harness.loops import LOOPS, LoopMissing
 from harness.processes import Companion, measured_environment, worker_command
 from harness.schedule import take_sample
 
@@ -38,11 +39,15 @@ def main() -> None:
     """Do what the command line says."""
     arguments = parse(sys.argv[1:])
     case = registered()[arguments.case]
+    try:
+        LOOPS[arguments.loop].factory()
+    except LoopMissing as missing:
+        raise SystemExit(str(missing)) from None
     if arguments.tool == "callgrind":
         if isinstance(case, EchoCase):
             raise SystemExit("callgrind does not see system calls: take --tool perf")
         operations = case.whole_batches(arguments.operations or 2_000)
-        print_instructions(case, arguments.loop, operations, arguments.top)
+        print_instructions(case, arguments.loop, operations, arguments.top, arguments.around)
     else:
         with tempfile.TemporaryDirectory() as directory:
             data = Path(directory) / "perf.data"
@@ -65,6 +70,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--operations", type=int, help="for callgrind (2,000)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of CPU time, for perf (2)")
     parser.add_argument("--top", type=int, default=40, help="functions to print (40)")
+    parser.add_argument(
+        "--around", default="", help="for callgrind: callers and callees of a function"
+    )
     parser.add_argument("--by-caller", action="store_true", help="for perf: record call chains")
     return parser.parse_args(words)
 
@@ -72,56 +80,55 @@ def parse(words: list[str]) -> argparse.Namespace:
 # callgrind
 
 
-def print_instructions(case: Case, loop: str, operations: int, top: int) -> None:
-    """Print instructions per operation, by function."""
-    less = instructions(case, loop, operations)
-    more = instructions(case, loop, 3 * operations)
+def print_instructions(case: Case, loop: str, operations: int, top: int, around: str) -> None:
+    """Print instructions per operation by function, or what is around one function."""
+    more, less = profile(case, loop, 3 * operations), profile(case, loop, operations)
     # Each run does a tenth of its operations to warm up as well, hence 1.1.
-    difference = Counter(more)
-    difference.subtract(less)
     scale = 2 * operations * 1.1
-    total = sum(difference.values()) / scale
-    print(f"{case.name} on {loop}: {total:,.0f} instructions per operation, by function:\n")
-    for name, count in difference.most_common(top):
+    difference = more.minus(less)
+    total = difference.instructions.total() / scale
+    print(f"{case.name} on {loop}: {total:,.0f} instructions per operation\n")
+    if around:
+        print_around(difference, around, scale)
+        return
+    arrivals: Counter[str] = Counter()
+    for (_, called), count in difference.calls.items():
+        arrivals[called] += count
+    print("instructions   share   calls  function")
+    for name, count in difference.instructions.most_common(top):
         share = count / scale
         if share < 0.5:
             break
-        print(f"{share:>10,.0f}  {100 * share / total:5.1f} %  {name}")
+        calls = arrivals[name] / scale
+        print(f"{share:>12,.0f} {100 * share / total:5.1f} % {calls:>7.2f}  {name}")
 
 
-def instructions(case: Case, loop: str, operations: int) -> Counter[str]:
-    """Instructions executed by a run of so many operations, by function."""
+def print_around(difference: Profile, function: str, scale: float) -> None:
+    """Print who calls the functions whose name contains `function`, and whom those call."""
+    for title, place in (("called by", 1), ("calls", 0)):
+        print(f"  calls  instructions with all below   ({title})")
+        rows = [
+            (difference.below[edge] / scale, count / scale, edge)
+            for edge, count in difference.calls.items()
+            if function in edge[place] and count / scale >= 0.05
+        ]
+        for below, count, (caller, callee) in sorted(rows, reverse=True):
+            print(f"{count:>7.2f} {below:>12,.0f}   {caller} → {callee}")
+
+
+def profile(case: Case, loop: str, operations: int) -> Profile:
+    """What a run of so many operations executes."""
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "callgrind.out"
-        command = [
-            "valgrind",
-            "--tool=callgrind",
-            f"--callgrind-out-file={output}",
-            *sample_command(case, loop, operations),
-        ]
-        run_quietly(command)
-        listing = subprocess.run(
-            ["callgrind_annotate", "--threshold=100", "--show-percs=no", str(output)],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-    return parse_annotation(listing)
-
-
-ANNOTATION = re.compile(r"^\s*([\d,]+)\s+\S*?:(.+?)(?: \[.+\])?$")
-"""A line of callgrind_annotate: a count, `file:function`, and sometimes a library in brackets."""
-
-
-def parse_annotation(listing: str) -> Counter[str]:
-    """Counts by function, from callgrind_annotate's output."""
-    counts: Counter[str] = Counter()
-    for line in listing.splitlines():
-        if match := ANNOTATION.match(line):
-            count, name = match.groups()
-            # A function that calls itself, directly or not, is listed once more as name'2.
-            counts[name.removesuffix("'2")] += int(count.replace(",", ""))
-    return counts
+        run_quietly(
+            [
+                "valgrind",
+                "--tool=callgrind",
+                f"--callgrind-out-file={output}",
+                *sample_command(case, loop, operations),
+            ]
+        )
+        return read_profile(output)
 
 
 # perf
