@@ -70,10 +70,13 @@ impl Driver<Entry> for Run<'_> {
 
     #[inline]
     fn run(&mut self, _core: &Core, entry: Entry) -> Outcome<()> {
+        self.event_loop.gathering.open();
         if self.event_loop.is_debug() {
-            return self.run_timed(entry);
+            self.run_timed(entry)?;
+        } else {
+            self.run_entry(entry)?;
         }
-        self.run_entry(entry)
+        self.event_loop.flush_overdue_writes()
     }
 
     #[inline]

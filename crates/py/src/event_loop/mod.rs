@@ -260,8 +260,13 @@ impl This<'_, EventLoop> {
         self.task_factory.clear();
     }
 
-    /// The transport that owns the descriptor, if one does.
-    pub(crate) fn transport_of(self, fd: i32) -> Option<Own<StreamTransport>> {
+    /// The transport that owns the descriptor, whether or not it is watched.
+    fn transport_of(self, fd: i32) -> Outcome<Option<Own<StreamTransport>>> {
+        self.gathering.descriptor_owner(fd)
+    }
+
+    /// The transport for which the descriptor is watched.
+    pub(crate) fn watcher_of(self, fd: i32) -> Option<Own<StreamTransport>> {
         self.sources.borrow().transport(fd)
     }
 }

@@ -105,6 +105,7 @@ fn state() -> Vec<Method> {
             c"stop",
             |this: Self_<'_>| {
                 this.core.stop();
+                this.flush_writes()?;
                 Ok(none())
             },
             c"Stop running after the turn that is under way.",
@@ -139,11 +140,27 @@ fn state() -> Vec<Method> {
             c"Run turns until stop(); KeyboardInterrupt and SystemExit of a callback leave it.",
         ),
         Method::no_arguments(
+            c"_note_io",
+            |this: Self_<'_>| {
+                this.value().note_io();
+                Ok(none())
+            },
+            c"Have the next turn look for events, even if it is busy.",
+        ),
+        Method::no_arguments(
             c"_ready_count",
             |this: Self_<'_>| {
                 Object::from_i64(i64::try_from(this.core.ready_len()).unwrap_or(i64::MAX))
             },
             c"Return how many entries stand in the ready queue.",
+        ),
+        Method::no_arguments(
+            c"_flush_writes",
+            |this: Self_<'_>| {
+                this.flush_writes()?;
+                Ok(none())
+            },
+            c"Send what the transports were given in this turn; see gather_writes.",
         ),
         Method::no_arguments(
             c"_close",
@@ -265,6 +282,15 @@ fn attribute_table() -> Vec<GetSet> {
             c"_closed",
             |this: Self_<'_>| Ok(Object::from_bool(this.is_closed())),
             c"True once the loop is closed.",
+        ),
+        GetSet::read_write(
+            c"gather_writes",
+            |this: Self_<'_>| Ok(Object::from_bool(this.gathering.is_enabled())),
+            |this: Self_<'_>, value: Option<&Object>| {
+                this.set_gather_writes(required(value, "gather_writes")?.is_true()?)
+            },
+            c"True (the default): a transport's writes of one turn are sent by one system call at\n\
+            its end. False: each by its own, at once.",
         ),
         GetSet::read_write(
             c"slow_callback_duration",

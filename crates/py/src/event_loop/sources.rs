@@ -268,7 +268,7 @@ impl This<'_, EventLoop> {
     /// ValueError for anything else, RuntimeError when a transport owns it.
     pub(super) fn descriptor(self, file: &Object) -> Outcome<RawFd> {
         let fd = file_descriptor(file)?;
-        if let Some(transport) = self.transport_of(fd)
+        if let Some(transport) = self.transport_of(fd)?
             && !transport.is_closing()
         {
             let (file, owner) = (file.repr_text()?, transport.into_object().repr_text()?);

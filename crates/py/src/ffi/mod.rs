@@ -19,6 +19,7 @@
 //! Why `pyo3-ffi` and not PyO3 itself: see DESIGN.md.
 
 mod arguments;
+mod buffer;
 mod cell;
 mod context;
 mod exception;
@@ -27,9 +28,11 @@ mod method;
 mod module;
 mod native;
 mod object;
+mod socket_object;
 mod threads;
 
 pub(crate) use arguments::{Arguments, Signature};
+pub(crate) use buffer::Buffer;
 pub(crate) use cell::{ObjectCell, Slot};
 pub(crate) use context::Context;
 pub(crate) use exception::{Outcome, Raised, SavedException};
@@ -40,6 +43,7 @@ pub(crate) use native::{
     Extends, Instance, Native, Own, This, TypeBuilder, TypeObject, Visitor, call_captureless,
 };
 pub(crate) use object::{Object, Ref, interned, none, text};
+pub(crate) use socket_object::{SocketCell, learn_socket_layout};
 pub(crate) use threads::{guard, guard_status, released, thread_id};
 
 pub(crate) use pyo3_ffi as sys;

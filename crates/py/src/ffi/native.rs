@@ -334,6 +334,17 @@ impl<T: Native> TypeBuilder<T> {
         self
     }
 
+    /// Derives the type from a class that was written in Python.
+    ///
+    /// Such a class can be changed, so a type that is based on it must not claim to be
+    /// immutable: CPython warns of that since 3.12 and refuses it from 3.14. The caller's `T`
+    /// begins with fields for what the base keeps in its instances.
+    pub(crate) fn based_on(mut self, class: &Object) -> Self {
+        self.flags &= !sys::Py_TPFLAGS_IMMUTABLETYPE;
+        self.slot(sys::Py_tp_base, class.as_ptr().cast());
+        self
+    }
+
     pub(crate) fn methods(mut self, methods: &'static [sys::PyMethodDef]) -> Self {
         self.slot(sys::Py_tp_methods, methods.as_ptr().cast_mut().cast());
         self

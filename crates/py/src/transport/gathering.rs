@@ -1,0 +1,231 @@
+//! The writes of one turn, sent at its end.
+//!
+//! A protocol often writes several times in one turn: a header, a body, the next answer. While
+//! the loop drains a turn such writes wait in their transport, and one system call sends them all.
+//! Nobody can tell but by counting system calls, because they are sent before anything by which
+//! one could: see [`This::flush`](crate::ffi::This) for a transport's own reasons. The loop's are
+//!
+//! - the end of the turn, also when it is left by an exception;
+//! - 100 µs since the first byte of them all, seen when a callback returns;
+//! - `stop()`, a fork, and `gather_writes` being turned off.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::c_int;
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use super::StreamTransport;
+use crate::event_loop::EventLoop;
+use crate::ffi::{Object, Outcome, Own, Raised, This, Visitor};
+use crate::imports::imports;
+
+/// How long written bytes wait while callbacks go on.
+const LONGEST_DELAY: Duration = Duration::from_micros(100);
+
+/// What one read takes at most, as in asyncio.
+const RECEIVE_SIZE: usize = 256 * 1024;
+
+/// What the transports of one loop share.
+pub(crate) struct Gathering {
+    /// Whether writes may wait: the loop is draining a turn.
+    open: Cell<bool>,
+    /// The user's switch, `loop.gather_writes`.
+    enabled: Cell<bool>,
+    /// The transports that have gathered something, in the order in which they began.
+    pending: RefCell<Vec<Own<StreamTransport>>>,
+    /// When the first of them began.
+    since: Cell<Option<Instant>>,
+    /// What the kernel writes into; `None` before its first use and during one.
+    receive_buffer: Cell<Option<Box<[u8]>>>,
+    /// Weak references to the transports that own a descriptor.
+    owners: RefCell<HashMap<RawFd, Object>>,
+}
+
+impl Default for Gathering {
+    fn default() -> Gathering {
+        Gathering {
+            open: Cell::new(false),
+            enabled: Cell::new(true),
+            pending: RefCell::default(),
+            since: Cell::new(None),
+            receive_buffer: Cell::new(None),
+            owners: RefCell::default(),
+        }
+    }
+}
+
+impl Gathering {
+    /// A callback of a turn is about to run.
+    #[inline]
+    pub(crate) fn open(&self) {
+        self.open.set(self.enabled.get());
+    }
+
+    /// Whether a write may wait for the end of the turn.
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        self.open.get()
+    }
+
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled.get()
+    }
+
+    /// Has the transport flushed at the end of the turn.
+    #[inline]
+    pub(super) fn enlist(&self, transport: This<'_, StreamTransport>) {
+        if transport.enlisted.replace(true) {
+            return;
+        }
+        if self.since.get().is_none() {
+            self.since.set(Some(Instant::now()));
+        }
+        self.pending.borrow_mut().push(transport.own());
+    }
+
+    #[inline]
+    fn is_overdue(&self) -> bool {
+        self.since
+            .get()
+            .is_some_and(|since| since.elapsed() >= LONGEST_DELAY)
+    }
+
+    /// The loop's one buffer, to be given back at once.
+    #[inline]
+    pub(super) fn take_receive_buffer(&self) -> Box<[u8]> {
+        self.receive_buffer
+            .take()
+            .unwrap_or_else(|| vec![0; RECEIVE_SIZE].into_boxed_slice())
+    }
+
+    #[inline]
+    pub(super) fn put_receive_buffer(&self, buffer: Box<[u8]>) {
+        self.receive_buffer.set(Some(buffer));
+    }
+
+    /// Remembers weakly that the transport owns its descriptor.
+    pub(super) fn own_descriptor(&self, transport: This<'_, StreamTransport>) -> Outcome<()> {
+        let reference = imports().weak_reference.call1(&transport.object())?;
+        let replaced = self
+            .owners
+            .borrow_mut()
+            .insert(transport.fd.get(), reference);
+        drop(replaced);
+        Ok(())
+    }
+
+    /// The descriptor is about to be closed.
+    pub(super) fn disown_descriptor(&self, transport: This<'_, StreamTransport>) -> Outcome<()> {
+        let fd = transport.fd.get();
+        // A socket that was closed behind our back: the number is another transport's.
+        let owner = self.descriptor_owner(fd)?;
+        if owner.is_none_or(|owner| owner.address() == transport.as_ptr()) {
+            let removed = self.owners.borrow_mut().remove(&fd);
+            drop(removed);
+        }
+        Ok(())
+    }
+
+    /// The living transport that owns the descriptor, registered or not.
+    pub(crate) fn descriptor_owner(&self, fd: RawFd) -> Outcome<Option<Own<StreamTransport>>> {
+        let reference = self.owners.borrow().get(&fd).cloned();
+        let Some(reference) = reference else {
+            return Ok(None);
+        };
+        let owner = reference.call0()?;
+        Ok(This::<StreamTransport>::from_object(&owner).map(This::own))
+    }
+
+    /// For `tp_traverse`.
+    pub(crate) fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        for transport in self.pending.borrow().iter() {
+            visitor.own(transport)?;
+        }
+        for reference in self.owners.borrow().values() {
+            visitor.object(reference)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets everything; what was gathered is lost with its loop.
+    pub(crate) fn clear(&self) {
+        self.open.set(false);
+        self.since.set(None);
+        drop(self.pending.take());
+        drop(self.owners.take());
+    }
+}
+
+impl This<'_, EventLoop> {
+    /// The turn is over: sends what it has gathered; later writes go at once.
+    ///
+    /// # Errors
+    /// KeyboardInterrupt and SystemExit of a protocol that was told to pause.
+    #[inline]
+    pub(crate) fn flush_gathered(self) -> Outcome<()> {
+        self.gathering.open.set(false);
+        self.flush_writes()
+    }
+
+    /// Sends what the turn has gathered so far.
+    ///
+    /// # Errors
+    /// As [`Self::flush_gathered`].
+    #[inline]
+    pub(crate) fn flush_writes(self) -> Outcome<()> {
+        if self.gathering.since.get().is_none() {
+            return Ok(());
+        }
+        self.flush_pending()
+    }
+
+    /// Sends what has waited long enough; called after each callback.
+    ///
+    /// # Errors
+    /// As [`Self::flush_gathered`].
+    #[inline]
+    pub(crate) fn flush_overdue_writes(self) -> Outcome<()> {
+        if self.gathering.is_overdue() {
+            return self.flush_pending();
+        }
+        Ok(())
+    }
+
+    fn flush_pending(self) -> Outcome<()> {
+        self.gathering.since.set(None);
+        // Out of the cell: a protocol that is told to pause may write, to anybody.
+        let mut batch = self.gathering.pending.take();
+        let mut leaving: Option<Object> = None;
+        for transport in batch.drain(..) {
+            transport.enlisted.set(false);
+            let Err(raised) = transport.this().flush_for_loop() else {
+                continue;
+            };
+            // The others are sent all the same; the first exception is the one that leaves.
+            let exception = raised.take();
+            match leaving {
+                None => leaving = Some(exception),
+                Some(_) => Raised::exception(&exception).report_unraisable(&self.object()),
+            }
+        }
+        let mut pending = self.gathering.pending.borrow_mut();
+        if pending.is_empty() {
+            // Keeps the memory for the next turn; both lists are empty.
+            *pending = batch;
+        }
+        match leaving {
+            None => Ok(()),
+            Some(exception) => Err(Raised::exception(&exception)),
+        }
+    }
+
+    /// `loop.gather_writes = …`
+    pub(crate) fn set_gather_writes(self, enabled: bool) -> Outcome<()> {
+        self.gathering.enabled.set(enabled);
+        if enabled {
+            return Ok(());
+        }
+        self.flush_gathered()
+    }
+}

@@ -1,0 +1,164 @@
+//! From the kernel to the protocol.
+
+use std::io;
+
+use super::socket::is_not_now;
+use super::{Receiver, StreamTransport};
+use crate::error::os_error;
+use crate::ffi::{Buffer, Object, Outcome, Raised, This};
+use crate::handle::only_ordinary;
+use crate::imports::imports;
+
+/// What asyncio says when a read fails.
+const READ_ERROR: &str = "Fatal read error on socket transport";
+
+impl This<'_, StreamTransport> {
+    /// Reading begins, unless it was paused or the connection has gone already.
+    pub(super) fn start_reading(self) -> Outcome<()> {
+        if self.is_reading() {
+            self.want_reads()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// `is_reading()`.
+    pub(super) fn is_reading(self) -> bool {
+        !self.closing.get() && !self.paused.get()
+    }
+
+    /// `pause_reading()`.
+    pub(super) fn pause_reading(self) -> Outcome<()> {
+        if !self.is_reading() {
+            return Ok(());
+        }
+        self.paused.set(true);
+        self.reads.set(false);
+        self.log_debug("%r pauses reading", &[])
+    }
+
+    /// `resume_reading()`.
+    pub(super) fn resume_reading(self) -> Outcome<()> {
+        if self.closing.get() || !self.paused.get() {
+            return Ok(());
+        }
+        self.paused.set(false);
+        self.want_reads()?;
+        self.log_debug("%r resumes reading", &[])
+    }
+
+    /// Something has arrived: reads once, as asyncio does, so that no connection keeps the
+    /// others waiting.
+    #[inline]
+    pub(super) fn read_ready(self) -> Outcome<()> {
+        let Some(protocol) = self.protocol.get() else {
+            return Ok(());
+        };
+        match self.receiver.get() {
+            Receiver::Data => self.read_data(&protocol),
+            Receiver::Buffer => self.read_into_buffer(&protocol),
+        }
+    }
+
+    #[inline]
+    fn read_data(self, protocol: &Object) -> Outcome<()> {
+        let data = match self.receive_bytes()? {
+            Ok(Some(data)) => data,
+            Ok(None) => return self.end_of_stream(protocol),
+            Err(error) => return self.read_failed(&error),
+        };
+        match protocol.call_method(&imports().names.data_received, &[&data]) {
+            Ok(_) => Ok(()),
+            Err(raised) => self.protocol_failed(raised, "data_received"),
+        }
+    }
+
+    /// What has arrived; `None` at the end of the stream.
+    ///
+    /// The kernel writes into the loop's one buffer. A fresh one of that size would cost a
+    /// mapping and page faults for every read.
+    #[inline]
+    fn receive_bytes(self) -> Outcome<io::Result<Option<Object>>> {
+        let event_loop = self.owner()?;
+        let mut memory = event_loop.gathering.take_receive_buffer();
+        let received = self.receive(&mut memory);
+        let data = match received {
+            Ok(0) => Ok(Ok(None)),
+            Ok(length) => Object::from_bytes(&memory[..length]).map(|data| Ok(Some(data))),
+            Err(error) => Ok(Err(error)),
+        };
+        event_loop.gathering.put_receive_buffer(memory);
+        data
+    }
+
+    fn read_into_buffer(self, protocol: &Object) -> Outcome<()> {
+        let memory = match lend_memory(protocol) {
+            Ok(memory) => memory,
+            Err(raised) => return self.protocol_failed(raised, "get_buffer"),
+        };
+        let received = match Buffer::to_write(&memory) {
+            Ok(mut buffer) => self.receive(buffer.as_mut_slice()),
+            Err(raised) => {
+                let exception = only_ordinary(raised)?;
+                return self.fatal_error(&exception, READ_ERROR);
+            }
+        };
+        let length = match received {
+            Ok(0) => return self.end_of_stream(protocol),
+            Ok(length) => Object::from_i64(i64::try_from(length).unwrap_or(i64::MAX))?,
+            Err(error) => return self.read_failed(&error),
+        };
+        match protocol.call_method(&imports().names.buffer_updated, &[&length]) {
+            Ok(_) => Ok(()),
+            Err(raised) => self.protocol_failed(raised, "buffer_updated"),
+        }
+    }
+
+    #[cold]
+    fn read_failed(self, error: &io::Error) -> Outcome<()> {
+        if is_not_now(error) {
+            return Ok(());
+        }
+        self.fatal_error(&os_error(error)?, READ_ERROR)
+    }
+
+    /// The peer has shut its side down: the protocol decides whether ours stays open.
+    fn end_of_stream(self, protocol: &Object) -> Outcome<()> {
+        self.log_debug("%r received EOF", &[])?;
+        let keep_open = match protocol.call_method(&imports().names.eof_received, &[]) {
+            Ok(answer) => answer.is_true()?,
+            Err(raised) => return self.protocol_failed(raised, "eof_received"),
+        };
+        if keep_open {
+            // The end of the stream would be reported for ever.
+            self.reads.set(false);
+            self.watch_what_is_wanted()
+        } else {
+            self.close()
+        }
+    }
+
+    /// A method of the protocol raised: the connection ends.
+    ///
+    /// # Errors
+    /// KeyboardInterrupt and SystemExit, which leave the connection as it is.
+    #[cold]
+    fn protocol_failed(self, raised: Raised, method: &str) -> Outcome<()> {
+        let exception = only_ordinary(raised)?;
+        let message = format!("Fatal error: protocol.{method}() call failed.");
+        self.fatal_error(&exception, &message)
+    }
+}
+
+/// The memory that a BufferedProtocol wants to be filled.
+fn lend_memory(protocol: &Object) -> Outcome<Object> {
+    // The hint, -1, says that the size of what has arrived is not known.
+    let hint = Object::from_i64(-1)?;
+    let memory = protocol.call_method(&imports().names.get_buffer, &[&hint])?;
+    if memory.len()? == 0 {
+        return Err(Raised::runtime_error(
+            "get_buffer() returned an empty buffer",
+        ));
+    }
+    Ok(memory)
+}

@@ -1,0 +1,117 @@
+//! What the loop watches a transport's socket for.
+//!
+//! The socket stays registered for reading while the connection lasts, so that a packet costs no
+//! `epoll_ctl`, and is registered for writing only while the kernel has no room. What is wanted
+//! and not registered is registered at once. Reading that is paused is left registered: a protocol
+//! that pauses mostly resumes before anything arrives. When something does arrive, that is the
+//! moment to stop watching.
+
+use ferrio_core::{Interest, Readiness};
+
+use super::{Output, StreamTransport};
+use crate::event_loop::EventLoop;
+use crate::ffi::{Context, ObjectCell, Outcome, This};
+
+impl StreamTransport {
+    #[inline]
+    fn wanted(&self) -> Interest {
+        let mut wanted = Interest::empty();
+        wanted.set(Interest::READABLE, self.reads.get());
+        wanted.set(Interest::WRITABLE, self.output.get() == Output::Refused);
+        wanted
+    }
+}
+
+impl This<'_, StreamTransport> {
+    /// The loop's entry: the socket is ready.
+    ///
+    /// # Errors
+    /// KeyboardInterrupt and SystemExit of the protocol.
+    #[inline]
+    pub(crate) fn on_ready(self, readiness: Readiness) -> Outcome<()> {
+        if readiness.concerns_reader() {
+            if self.reads.get() {
+                let outcome = self.in_context(&self.value().read_context, Self::read_ready);
+                self.contain(outcome, "_read_ready")?;
+            } else if self.watched.get().contains(Interest::READABLE) {
+                let outcome = self.watch_what_is_wanted();
+                self.contain(outcome, "pause_reading")?;
+            }
+        }
+        // The read may have had the last word.
+        if readiness.concerns_writer() && self.output.get() == Output::Refused {
+            let outcome = self.in_context(&self.value().write_context, Self::write_ready);
+            self.contain(outcome, "_write_ready")?;
+        }
+        Ok(())
+    }
+
+    /// Runs `body` in the context that `cell` holds.
+    #[inline]
+    pub(super) fn in_context(
+        self,
+        cell: &ObjectCell,
+        body: impl FnOnce(Self) -> Outcome<()>,
+    ) -> Outcome<()> {
+        match cell.get() {
+            Some(context) => {
+                let _entered = Context::enter(&context)?;
+                body(self)
+            }
+            None => body(self),
+        }
+    }
+
+    /// Wants to be told of what arrives, in a copy of the current context.
+    pub(super) fn want_reads(self) -> Outcome<()> {
+        self.read_context.set(Context::copy_current()?);
+        self.reads.set(true);
+        self.watch_what_is_wanted()
+    }
+
+    /// Brings what the loop watches in line with what is wanted.
+    ///
+    /// # Errors
+    /// RuntimeError when something is wanted of a closed loop; OSError from the kernel.
+    pub(super) fn watch_what_is_wanted(self) -> Outcome<()> {
+        let (wanted, watched) = (self.wanted(), self.watched.get());
+        if wanted == watched {
+            return Ok(());
+        }
+        let Some(event_loop) = self.event_loop.get() else {
+            return Ok(());
+        };
+        self.watched.set(wanted);
+        let (event_loop, fd) = (event_loop.this(), self.fd.get());
+        let outcome = if watched.is_empty() {
+            event_loop
+                .check_closed()
+                .and_then(|()| event_loop.watch_transport(fd, self.own(), wanted))
+        } else if !self.is_watched_by(event_loop) {
+            // It is closed, or the number has gone to another transport.
+            event_loop.check_closed().or_else(|raised| {
+                if !watched.contains(wanted) {
+                    return Err(raised);
+                }
+                raised.discard(); // Nothing more is wanted of the closed loop.
+                Ok(())
+            })
+        } else if wanted.is_empty() {
+            event_loop.unwatch_transport(fd)
+        } else {
+            event_loop.rewatch_transport(fd, wanted)
+        };
+        if outcome.is_err() {
+            self.watched.set(watched);
+        }
+        outcome
+    }
+
+    /// Whether the loop watches the number for us: when the socket was closed behind our back
+    /// another transport may have the number now, and its events.
+    fn is_watched_by(self, event_loop: This<'_, EventLoop>) -> bool {
+        event_loop
+            .watcher_of(self.fd.get())
+            .is_some_and(|watcher| watcher.address() == self.as_ptr())
+    }
+}

@@ -1,0 +1,486 @@
+//! From the protocol to the kernel, and flow control.
+
+use std::collections::VecDeque;
+use std::io;
+
+use ferrio_core::write_buffer::{Limits, Pressure};
+
+use super::piece::{Data, Piece};
+use super::socket::{MOST_PIECES, is_not_now};
+use super::{Output, StreamTransport};
+use crate::error::os_error;
+use crate::ffi::{Context, Object, Outcome, Raised, This, sys, text};
+use crate::handle::only_ordinary;
+use crate::imports::imports;
+
+/// A turn gathers no more than this for one transport.
+const MOST_GATHERED: usize = 64 * 1024;
+
+impl StreamTransport {
+    /// Empties the buffer; the pieces are the caller's to drop.
+    #[must_use]
+    pub(super) fn take_unsent(&self) -> VecDeque<Piece> {
+        self.output.set(Output::Idle);
+        self.buffer.borrow_mut().take_all()
+    }
+
+    fn push(&self, piece: Piece) {
+        self.buffer.borrow_mut().push(piece);
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.buffer.borrow().is_empty()
+    }
+
+    /// Whether `size` more bytes may wait for the end of the turn.
+    #[inline]
+    fn has_room_to_gather(&self, size: usize) -> bool {
+        let buffer = self.buffer.borrow();
+        buffer.len() + size <= MOST_GATHERED && buffer.piece_count() < MOST_PIECES
+    }
+}
+
+impl This<'_, StreamTransport> {
+    /// `write(data)`.
+    #[inline]
+    pub(super) fn write(self, data: &Object) -> Outcome<()> {
+        if !data.is_writable_data() {
+            return Err(not_bytes_like(data));
+        }
+        self.check_may_write("write")?;
+        if !data.is_true()? {
+            return Ok(());
+        }
+        if self.is_lost() {
+            return self.count_lost_write();
+        }
+        match Data::of(data) {
+            Ok(data) => self.put(&data),
+            Err(raised) => self.write_failed(&only_ordinary(raised)?),
+        }
+    }
+
+    /// `writelines(list_of_data)`: up to 3.11 the same as writing what the items join to.
+    #[cfg(not(Py_3_12))]
+    pub(super) fn write_lines(self, lines: &Object) -> Outcome<()> {
+        let joined = Object::from_bytes(&[])?.call_method(&text("join")?, &[lines])?;
+        self.write(&joined)
+    }
+
+    /// `writelines(list_of_data)`: from 3.12 on the items go to the kernel as they are.
+    ///
+    /// asyncio forgets to pause the protocol here before 3.12.9 and 3.13.2, and to count writes
+    /// that come too late; that was found to be a vulnerability and is not repeated.
+    #[cfg(Py_3_12)]
+    pub(super) fn write_lines(self, lines: &Object) -> Outcome<()> {
+        self.check_may_write("writelines")?;
+        if !lines.is_true()? {
+            return Ok(());
+        }
+        let lines = lines.collect()?;
+        let mut all = Vec::with_capacity(lines.len());
+        for line in &lines {
+            all.push(lend_line(line)?);
+        }
+        if self.is_lost() {
+            return self.count_lost_write();
+        }
+        for data in all.iter().filter(|data| !data.as_slice().is_empty()) {
+            // What an earlier line met with may have ended the connection.
+            if self.is_lost() {
+                break;
+            }
+            self.put(data)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn check_may_write(self, method: &str) -> Outcome<()> {
+        if self.eof.get() {
+            return Err(Raised::runtime_error(&format!(
+                "Cannot call {method}() after write_eof()"
+            )));
+        }
+        if self.empty_waiter.is_some() {
+            return Err(Raised::runtime_error(&format!(
+                "unable to {method}; sendfile is in progress"
+            )));
+        }
+        Ok(())
+    }
+
+    /// A write after the connection was lost is not an error, but many are worth a warning.
+    #[cold]
+    fn count_lost_write(self) -> Outcome<()> {
+        let threshold = crate::imports::module(c"asyncio.constants")?
+            .get_attr(&text("LOG_THRESHOLD_FOR_CONNLOST_WRITES")?)?
+            .to_i64()?;
+        if i64::try_from(self.lost.get()).unwrap_or(i64::MAX) >= threshold {
+            crate::imports::module(c"asyncio.log")?
+                .get_attr(&text("logger")?)?
+                .call_method(
+                    &text("warning")?,
+                    &[&text("socket.send() raised exception.")?],
+                )?;
+        }
+        self.lost.set(self.lost.get().saturating_add(1));
+        Ok(())
+    }
+
+    /// Takes bytes to be written: behind those that wait for the kernel, to be sent at the end
+    /// of the turn, or to be sent now.
+    #[inline]
+    fn put(self, data: &Data<'_>) -> Outcome<()> {
+        if self.output.get() == Output::Refused {
+            self.push(data.keep(0));
+            return self.pause_if_full();
+        }
+        let event_loop = self.owner()?;
+        if event_loop.gathering.is_open() && self.has_room_to_gather(data.as_slice().len()) {
+            self.push(data.keep(0));
+            self.output.set(Output::Gathered);
+            event_loop.gathering.enlist(self);
+            return Ok(());
+        }
+        let outcome = self.send(Some(data));
+        event_loop.note_io();
+        self.settle(outcome)
+    }
+
+    /// Sends what this turn has written so far, if anything: for everything by which a caller
+    /// could tell that it has not been sent yet.
+    #[inline]
+    pub(super) fn flush(self) -> Outcome<()> {
+        if self.output.get() != Output::Gathered {
+            return Ok(());
+        }
+        let outcome = self.send(None);
+        self.note_io();
+        self.settle(outcome)
+    }
+
+    /// [`Self::flush`] from the loop: what the protocol is told comes in the connection's
+    /// context.
+    #[inline]
+    pub(super) fn flush_for_loop(self) -> Outcome<()> {
+        if self.output.get() != Output::Gathered {
+            return Ok(());
+        }
+        let outcome = self.send(None);
+        self.note_io();
+        if matches!(outcome, Ok(Output::Idle)) {
+            return Ok(());
+        }
+        let settled = self.in_context(&self.value().read_context, |this| this.settle(outcome));
+        self.contain(settled, "_flush")
+    }
+
+    #[inline]
+    fn note_io(self) {
+        if let Some(event_loop) = self.event_loop.get() {
+            event_loop.note_io();
+        }
+    }
+
+    /// Offers the buffer, and behind it `last`, to the kernel until it has taken or refused it.
+    /// What it refuses is kept in the buffer.
+    #[inline]
+    fn send(self, last: Option<&Data<'_>>) -> io::Result<Output> {
+        let last_size = last.map_or(0, |data| data.as_slice().len());
+        let mut last_taken = 0;
+        // Dropping a piece may run code that writes to this very transport: after everything.
+        let mut finished = Finished::default();
+        let output = loop {
+            let buffered = self.buffer.borrow().len();
+            let rest = last.map_or(&[][..], |data| &data.as_slice()[last_taken..]);
+            if buffered == 0 && rest.is_empty() {
+                break Output::Idle;
+            }
+            let offer = match self.offer(rest) {
+                Ok(offer) => offer,
+                Err(error) if is_not_now(&error) => break Output::Refused,
+                Err(error) => return Err(error),
+            };
+            let from_buffer = offer.taken.min(buffered);
+            self.buffer
+                .borrow_mut()
+                .advance(from_buffer, |piece| finished.add(piece));
+            last_taken += offer.taken - from_buffer;
+            if offer.taken < offer.size {
+                break Output::Refused;
+            }
+        };
+        if let Some(data) = last
+            && last_taken < last_size
+        {
+            self.push(data.keep(last_taken));
+        }
+        self.output.set(output);
+        Ok(output)
+    }
+
+    /// Does what a [`Self::send`] calls for.
+    #[inline]
+    fn settle(self, outcome: io::Result<Output>) -> Outcome<()> {
+        match outcome {
+            Ok(Output::Idle | Output::Gathered) => Ok(()),
+            Ok(Output::Refused) => self.wait_for_room(),
+            Err(error) => self.write_failed(&os_error(&error)?),
+        }
+    }
+
+    /// Has the loop tell when the kernel has room again.
+    #[cold]
+    fn wait_for_room(self) -> Outcome<()> {
+        self.write_context.set(Context::copy_current()?);
+        self.watch_what_is_wanted()?;
+        self.pause_if_full()
+    }
+
+    /// The connection is broken: nothing of what waits will ever be sent.
+    #[cold]
+    fn write_failed(self, exception: &Object) -> Outcome<()> {
+        drop(self.take_unsent());
+        self.watch_what_is_wanted()?;
+        self.fatal_error(exception, "Fatal write error on socket transport")
+    }
+
+    /// The kernel has room again.
+    pub(super) fn write_ready(self) -> Outcome<()> {
+        if self.is_lost() {
+            return Ok(());
+        }
+        if let Err(error) = self.send(None) {
+            let exception = os_error(&error)?;
+            let failed = self.write_failed(&exception);
+            return failed.and_then(|()| self.fail_empty_waiter(&exception));
+        }
+        self.resume_if_drained()?;
+        // The protocol may have written more at once.
+        self.flush()?;
+        if self.has_unsent() {
+            return Ok(());
+        }
+        self.watch_what_is_wanted()?;
+        self.all_sent()
+    }
+
+    /// What was put off until everything is sent.
+    fn all_sent(self) -> Outcome<()> {
+        if let Some(waiter) = self.empty_waiter.get()
+            && !is_done(&waiter)?
+        {
+            waiter.call_method(&imports().names.set_result, &[&crate::ffi::none()])?;
+        }
+        if self.is_lost() {
+            return Ok(());
+        }
+        if self.closing.get() {
+            self.lost.set(1);
+            self.connection_lost(&crate::ffi::none())
+        } else if self.eof.get() {
+            Ok(self.shut_down_output()?)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// `write_eof()`.
+    pub(super) fn write_eof(self) -> Outcome<()> {
+        if self.closing.get() || self.eof.get() {
+            return Ok(());
+        }
+        self.flush()?;
+        // The flush may have found the connection broken.
+        if self.closing.get() {
+            return Ok(());
+        }
+        self.eof.set(true);
+        if self.has_unsent() {
+            return Ok(());
+        }
+        Ok(self.shut_down_output()?)
+    }
+
+    /// `get_write_buffer_size()`.
+    pub(super) fn write_buffer_size(self) -> Outcome<usize> {
+        self.flush()?;
+        Ok(self.buffer.borrow().len())
+    }
+
+    /// `set_write_buffer_limits(high, low)`.
+    pub(super) fn set_limits(self, high: Option<&Object>, low: Option<&Object>) -> Outcome<()> {
+        let limits = limits(high, low)?;
+        self.flush()?;
+        self.buffer.borrow_mut().set_limits(limits);
+        self.pause_if_full()
+    }
+
+    pub(super) fn limits(self) -> Limits {
+        self.buffer.borrow().limits()
+    }
+
+    pub(super) fn is_protocol_paused(self) -> bool {
+        self.buffer.borrow().is_paused()
+    }
+
+    /// `_make_empty_waiter()`: a future that is done when everything is sent. Until
+    /// `_reset_empty_waiter()` nobody may write.
+    pub(super) fn make_empty_waiter(self) -> Outcome<Object> {
+        if self.empty_waiter.is_some() {
+            return Err(Raised::runtime_error("Empty waiter is already set"));
+        }
+        self.flush()?;
+        let names = &imports().names;
+        let event_loop = self.owner()?.into_object();
+        let waiter = event_loop.call_method(&names.create_future, &[])?;
+        self.empty_waiter.set(waiter.clone());
+        if !self.has_unsent() {
+            waiter.call_method(&names.set_result, &[&crate::ffi::none()])?;
+        }
+        Ok(waiter)
+    }
+
+    pub(super) fn fail_empty_waiter(self, exception: &Object) -> Outcome<()> {
+        let Some(waiter) = self.empty_waiter.get() else {
+            return Ok(());
+        };
+        if is_done(&waiter)? {
+            return Ok(());
+        }
+        waiter
+            .call_method(&imports().names.set_exception, &[exception])
+            .map(drop)
+    }
+
+    /// Asks the protocol to stop writing when too much waits for the kernel.
+    fn pause_if_full(self) -> Outcome<()> {
+        let pressure = {
+            let mut buffer = self.buffer.borrow_mut();
+            // Only what the kernel takes makes it resume.
+            (!buffer.is_paused()).then(|| buffer.pressure()).flatten()
+        };
+        match pressure {
+            Some(Pressure::Pause) => self.tell_protocol("pause_writing"),
+            Some(Pressure::Resume) | None => Ok(()),
+        }
+    }
+
+    /// Tells the protocol to go on when little enough waits for the kernel.
+    fn resume_if_drained(self) -> Outcome<()> {
+        let pressure = {
+            let mut buffer = self.buffer.borrow_mut();
+            buffer.is_paused().then(|| buffer.pressure()).flatten()
+        };
+        match pressure {
+            Some(Pressure::Resume) => self.tell_protocol("resume_writing"),
+            Some(Pressure::Pause) | None => Ok(()),
+        }
+    }
+
+    fn tell_protocol(self, method: &str) -> Outcome<()> {
+        let Some(protocol) = self.protocol.get() else {
+            return Ok(());
+        };
+        match protocol.call_method(&text(method)?, &[]) {
+            Ok(_) => Ok(()),
+            Err(raised) => {
+                let exception = only_ordinary(raised)?;
+                self.report(&format!("protocol.{method}() failed"), &exception)
+            }
+        }
+    }
+}
+
+/// Pieces that were sent. There is mostly one.
+#[derive(Default)]
+struct Finished {
+    first: Option<Piece>,
+    more: Vec<Piece>,
+}
+
+impl Finished {
+    #[inline]
+    fn add(&mut self, piece: Piece) {
+        match self.first {
+            None => self.first = Some(piece),
+            Some(_) => self.more.push(piece),
+        }
+    }
+}
+
+fn is_done(future: &Object) -> Outcome<bool> {
+    future.call_method(&text("done")?, &[])?.is_true()
+}
+
+#[cold]
+fn not_bytes_like(data: &Object) -> Raised {
+    let name = data.type_object().get_attr(&match text("__name__") {
+        Ok(name) => name,
+        Err(raised) => return raised,
+    });
+    match name.and_then(|name| name.repr_text()) {
+        Ok(name) => Raised::type_error(&format!(
+            "data argument must be a bytes-like object, not {name}"
+        )),
+        Err(raised) => raised,
+    }
+}
+
+/// One item of `writelines()`, with asyncio's words when it is no bytes.
+#[cfg(Py_3_12)]
+fn lend_line(line: &Object) -> Outcome<Data<'_>> {
+    Data::of(line).or_else(|raised| {
+        // SAFETY: a built-in class.
+        if !raised.matches(unsafe { sys::PyExc_TypeError }) {
+            return Err(raised);
+        }
+        let words = raised.take().to_text()?;
+        Err(Raised::type_error(&format!("memoryview: {words}")))
+    })
+}
+
+/// Completes and checks water marks by asyncio's rules.
+fn limits(high: Option<&Object>, low: Option<&Object>) -> Outcome<Limits> {
+    let high = high.map(water_mark).transpose()?;
+    let low = low.map(water_mark).transpose()?;
+    // A negative mark is refused in terms of both, one of which may follow from the other.
+    let (Ok(high_size), Ok(low_size)) = (size(high), size(low)) else {
+        let high = high.or(low.map(|low| low.saturating_mul(4))).unwrap_or(0);
+        let low = low.unwrap_or(high.div_euclid(4));
+        return Err(Raised::value_error(&format!(
+            "high ({high}) must be >= low ({low}) must be >= 0"
+        )));
+    };
+    Limits::new(high_size, low_size).map_err(|invalid| Raised::value_error(&invalid.to_string()))
+}
+
+fn size(mark: Option<i64>) -> Result<Option<usize>, std::num::TryFromIntError> {
+    mark.map(usize::try_from).transpose()
+}
+
+/// A water mark in bytes. asyncio compares with whatever number it was given; what is beyond
+/// every buffer (infinity, say) or between two bytes means the same here.
+fn water_mark(number: &Object) -> Outcome<i64> {
+    // SAFETY: a question about a live object's type.
+    if unsafe { sys::PyLong_Check(number.as_ptr()) } == 0 {
+        #[expect(clippy::cast_possible_truncation, reason = "it saturates")]
+        return Ok(number.to_f64()?.floor() as i64);
+    }
+    number.to_i64().or_else(|raised| {
+        // SAFETY: a built-in class.
+        if !raised.matches(unsafe { sys::PyExc_OverflowError }) {
+            return Err(raised);
+        }
+        raised.discard(); // An int of any size is a water mark.
+        let negative = number.to_f64().map_or_else(
+            |raised| {
+                raised.discard(); // Beyond floats, too: the sign is all that is lost.
+                false
+            },
+            f64::is_sign_negative,
+        );
+        Ok(if negative { i64::MIN } else { i64::MAX })
+    })
+}
