@@ -56,7 +56,7 @@ class SignalsPart(LoopPart):
         self._signal_handlers[sig] = _ferrio.Handle(callback, args, self, None)
         try:
             # Only a signal with a handler in Python is written to the wake-up fd.
-            signal.signal(sig, _do_nothing)
+            signal.signal(sig, self._note_signal)
             # System calls of other code are restarted rather than interrupted.
             signal.siginterrupt(sig, False)
         except OSError as error:
@@ -83,6 +83,13 @@ class SignalsPart(LoopPart):
         # Signals that only have a handler of signal.signal() are written to the pipe as well.
         if handle is not None:
             self._add_handle(handle)
+
+    def _note_signal(self, signum: int, frame: FrameType | None) -> None:
+        """Stand as the signal's handler in Python; the loop's callback does the work.
+
+        A busy loop does not look at the pipe in every turn: it is told to do so in the next.
+        """
+        self._note_io()
 
     def _release_signals(self) -> None:
         """Remove every handler, before the pipe they write to is closed."""
@@ -122,7 +129,3 @@ def _raise_uncatchable(sig: int, error: OSError) -> NoReturn:
     if error.errno == errno.EINVAL:
         raise RuntimeError(f"sig {sig} cannot be caught") from error
     raise error
-
-
-def _do_nothing(signum: int, frame: FrameType | None) -> None:
-    """Stand as the signal's handler in Python; the loop's callback does the work."""

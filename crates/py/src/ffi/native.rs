@@ -11,6 +11,7 @@ use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use super::free_list::FreeList;
 use super::method::{GetSet, Method};
 use super::{Object, ObjectCell, Outcome, Raised, Ref, SavedException, guard, guard_status, sys};
 
@@ -41,6 +42,11 @@ pub(crate) unsafe trait Native: Sized + 'static {
     const WEAK_REFERENCES_OFFSET: Option<usize> = None;
     /// Whether [`Native::finalize`] does anything.
     const FINALIZES: bool = false;
+
+    /// Where the memory of dead instances waits for the next ones, if it does.
+    fn free_list() -> Option<&'static FreeList> {
+        None
+    }
 
     /// Where the type is kept.
     fn type_object() -> &'static TypeObject;
@@ -199,9 +205,17 @@ impl<T: Native> Own<T> {
     /// A new instance of `T`'s own type.
     #[inline]
     pub(crate) fn new(value: T) -> Outcome<Own<T>> {
-        // SAFETY: the type was built for `T`; the memory is fresh and large enough.
+        let class = T::type_object().as_ptr();
+        // SAFETY: the type was built for `T`; the memory is fresh and large enough. A block from
+        // the free list is tracked once its value is whole.
         unsafe {
-            let pointer = sys::PyType_GenericAlloc(T::type_object().as_ptr(), 0);
+            if let Some(object) = T::free_list().and_then(|list| list.take(class)) {
+                let own = Own::<T>::from_object_unchecked(object);
+                ptr::write(&raw mut (*own.0.as_ptr()).value, value);
+                sys::PyObject_GC_Track(own.address().cast());
+                return Ok(own);
+            }
+            let pointer = sys::PyType_GenericAlloc(class, 0);
             let instance = NonNull::new(pointer.cast::<Instance<T>>()).ok_or(Raised::NOW)?;
             ptr::write(&raw mut (*instance.as_ptr()).value, value);
             Ok(Own(instance))
@@ -568,7 +582,8 @@ unsafe extern "C" fn deallocate<T: Native>(pointer: *mut sys::PyObject) {
         if status < 0 {
             sys::PyErr_WriteUnraisable(class.cast());
         }
-        if let Some(free) = (*class).tp_free {
+        let kept = exact && T::free_list().is_some_and(|list| list.keep(pointer));
+        if let (false, Some(free)) = (kept, (*class).tp_free) {
             free(pointer.cast());
         }
         sys::Py_DECREF(class.cast());

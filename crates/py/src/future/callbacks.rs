@@ -73,7 +73,9 @@ impl Callbacks {
 
     pub(crate) fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         // Borrowed only by the few instructions that change the list.
-        let Ok(list) = self.0.try_borrow() else { return Ok(()) };
+        let Ok(list) = self.0.try_borrow() else {
+            return Ok(());
+        };
         match &*list {
             List::Empty => Ok(()),
             List::One(one) => one.visit(visitor),

@@ -4,8 +4,8 @@ use std::ffi::{CStr, c_int};
 
 use super::Future;
 use crate::ffi::{
-    Arguments, Method, Native, Object, Outcome, Own, Raised, Signature, Slot, This, TypeBuilder,
-    TypeObject, Visitor, methods, none, sys,
+    Arguments, FreeList, Method, Native, Object, Outcome, Own, Raised, Signature, Slot, This,
+    TypeBuilder, TypeObject, Visitor, methods, none, sys,
 };
 
 /// Yields the future once, while it is pending, then returns its result.
@@ -15,10 +15,15 @@ pub(crate) struct FutureIterator {
 }
 
 static TYPE: TypeObject = TypeObject::new();
+static FREE_LIST: FreeList = FreeList::new();
 
 // SAFETY: `TYPE` is built for `FutureIterator` in `build`.
 unsafe impl Native for FutureIterator {
     const NAME: &'static CStr = c"ferrio._ferrio.FutureIter";
+
+    fn free_list() -> Option<&'static FreeList> {
+        Some(&FREE_LIST)
+    }
 
     fn type_object() -> &'static TypeObject {
         &TYPE

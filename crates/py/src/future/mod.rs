@@ -18,7 +18,8 @@ pub(crate) use python::build;
 
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{
-    Native, Object, ObjectCell, Outcome, Own, Raised, This, TypeObject, Visitor, sys, text,
+    FreeList, Native, Object, ObjectCell, Outcome, Own, Raised, This, TypeObject, Visitor, sys,
+    text,
 };
 use crate::imports::imports;
 use crate::task::TaskCallback;
@@ -73,6 +74,7 @@ pub(crate) struct Future {
 }
 
 static TYPE: TypeObject = TypeObject::new();
+static FREE_LIST: FreeList = FreeList::new();
 
 // SAFETY: `TYPE` is built for `Future` in `python::build`; the two offsets are those of
 // fields that only CPython touches.
@@ -82,6 +84,10 @@ unsafe impl Native for Future {
     const WEAK_REFERENCES_OFFSET: Option<usize> =
         Some(std::mem::offset_of!(Future, weak_references));
     const FINALIZES: bool = true;
+
+    fn free_list() -> Option<&'static FreeList> {
+        Some(&FREE_LIST)
+    }
 
     fn type_object() -> &'static TypeObject {
         &TYPE
@@ -210,7 +216,6 @@ impl Future {
     pub(crate) fn forget_traceback(&self) {
         self.log_traceback.set(false);
     }
-
 }
 
 #[cold]
@@ -452,9 +457,11 @@ impl This<'_, Future> {
             for callback in self.callbacks.take() {
                 native.push(match callback {
                     Callback::Waiter(task) => Entry::Wake(task),
-                    Callback::Call { function, context } => {
-                        Entry::Done { function, future: self.own().into_object(), context }
-                    }
+                    Callback::Call { function, context } => Entry::Done {
+                        function,
+                        future: self.own().into_object(),
+                        context,
+                    },
                 });
             }
             return Ok(());

@@ -10,8 +10,8 @@ pub(crate) use python::build;
 
 use crate::event_loop::EventLoop;
 use crate::ffi::{
-    Context, Extends, Native, Object, ObjectCell, Outcome, Own, Raised, Slot, This, TypeObject,
-    Visitor, none, sys, text,
+    Context, Extends, FreeList, Native, Object, ObjectCell, Outcome, Own, Raised, Slot, This,
+    TypeObject, Visitor, none, sys, text,
 };
 use crate::imports::imports;
 
@@ -51,6 +51,8 @@ struct CallArguments {
 
 static HANDLE: TypeObject = TypeObject::new();
 static TIMER_HANDLE: TypeObject = TypeObject::new();
+static TIMER_HANDLES: FreeList = FreeList::new();
+static HANDLES: FreeList = FreeList::new();
 
 // SAFETY: `HANDLE` is built for `Handle` in `python::build`; the offset is that of a field
 // that only CPython touches.
@@ -58,6 +60,10 @@ unsafe impl Native for Handle {
     const NAME: &'static CStr = c"ferrio._ferrio.Handle";
     const WEAK_REFERENCES_OFFSET: Option<usize> =
         Some(std::mem::offset_of!(Handle, weak_references));
+
+    fn free_list() -> Option<&'static FreeList> {
+        Some(&HANDLES)
+    }
 
     fn type_object() -> &'static TypeObject {
         &HANDLE
@@ -89,6 +95,10 @@ unsafe impl Native for Handle {
 unsafe impl Native for TimerHandle {
     const NAME: &'static CStr = c"ferrio._ferrio.TimerHandle";
     const WEAK_REFERENCES_OFFSET: Option<usize> = Handle::WEAK_REFERENCES_OFFSET;
+
+    fn free_list() -> Option<&'static FreeList> {
+        Some(&TIMER_HANDLES)
+    }
 
     fn type_object() -> &'static TypeObject {
         &TIMER_HANDLE

@@ -19,8 +19,8 @@ pub(crate) use python::build;
 
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{
-    Context, Extends, Linked, LinkedList, Links, Native, Object, ObjectCell, Outcome, Own, Raised,
-    This, TypeObject, Visitor, none, sys, text,
+    Context, Extends, FreeList, Linked, LinkedList, Links, Native, Object, ObjectCell, Outcome,
+    Own, Raised, This, TypeObject, Visitor, none, sys, text,
 };
 use crate::future::Future;
 use crate::imports::imports;
@@ -48,6 +48,7 @@ pub(crate) struct Task {
 }
 
 static TYPE: TypeObject = TypeObject::new();
+static FREE_LIST: FreeList = FreeList::new();
 
 /// Every task of ours that is scheduled and not done, for `asyncio.all_tasks`.
 static SCHEDULED: LinkedList<Task> = LinkedList::new();
@@ -62,6 +63,10 @@ unsafe impl Native for Task {
     const DICT_OFFSET: Option<usize> = Future::DICT_OFFSET;
     const WEAK_REFERENCES_OFFSET: Option<usize> = Future::WEAK_REFERENCES_OFFSET;
     const FINALIZES: bool = true;
+
+    fn free_list() -> Option<&'static FreeList> {
+        Some(&FREE_LIST)
+    }
 
     fn type_object() -> &'static TypeObject {
         &TYPE
