@@ -217,6 +217,21 @@ impl<T> EventLoop<T> {
         }
     }
 
+    /// Moves what other threads have injected so far behind the ready entries. The loop does so by
+    /// itself before every wait; an owner that must keep the order between an injection it knows
+    /// of and an entry it is about to push does it first. Only the owner thread calls it.
+    pub fn collect_injected(&self) {
+        self.ready.append_with(|ready| self.injector.drain(ready));
+        self.policy.force();
+    }
+
+    /// Whether other threads have injected something that is not collected yet.
+    #[inline]
+    #[must_use]
+    pub fn has_injected(&self) -> bool {
+        self.injector.is_pending()
+    }
+
     /// Says that something was written to an fd, or a signal arrived by another way than the
     /// signal pipe: the next turn asks for I/O even if it has ready work.
     #[inline]

@@ -73,8 +73,23 @@ impl This<'_, EventLoop> {
         let call = Call::plain(arguments, "call_soon")?;
         self.check_call(call.callback, "call_soon")?;
         let handle = Own::<Handle>::make(self, call.callback, call.arguments, call.context)?;
+        self.keep_order_with_injected();
         self.push(Entry::Handle(handle.clone()));
         Ok(handle.into_object())
+    }
+
+    /// A call that another thread made before, and this one may know of, comes first.
+    #[inline]
+    fn keep_order_with_injected(self) {
+        if self.core.has_injected() && self.is_owner() {
+            self.core.collect_injected();
+        }
+    }
+
+    /// Whether this thread may touch what belongs to the loop's: it runs it, or nobody does. A
+    /// program may call call_soon() from a wrong thread and, outside debug mode, get away with it.
+    fn is_owner(self) -> bool {
+        self.thread.get().is_none_or(|owner| owner == thread_id())
     }
 
     pub(super) fn call_soon_threadsafe(self, arguments: Arguments<'_>) -> Outcome<Object> {
@@ -85,9 +100,10 @@ impl This<'_, EventLoop> {
         }
         let handle = Own::<Handle>::make(self, call.callback, call.arguments, call.context)?;
         let entry = Entry::Handle(handle.clone());
+        // From the loop's own thread nothing has to be woken, and the order with call_soon()
+        // stays as it was called.
         if self.thread.get() == Some(thread_id()) {
-            // From the loop's own thread nothing has to be woken, and the order with
-            // call_soon() stays as it was called.
+            self.keep_order_with_injected();
             self.push(entry);
             return Ok(handle.into_object());
         }
