@@ -38,6 +38,9 @@ __version__ = "0.1.0"
 # The one change that is made to asyncio without install(): all_tasks() sees ferrio's tasks.
 _registry.add_native_tasks()
 
+# Importing ferrio's own module of that name has set the attribute.
+transports = _asyncio.transports
+
 # asyncio's name for the loop class that a program picks by hand.
 SelectorEventLoop = EventLoop
 

@@ -168,7 +168,9 @@ def _run_standard_input(argv: list[str]) -> None:
     source = sys.stdin.read()
     sys.argv = argv
     _set_first_path("")
-    namespace = _fresh_main(__loader__=importlib.machinery.BuiltinImporter)
+    namespace = _fresh_main(
+        __file__="<stdin>", __cached__=None, __loader__=importlib.machinery.BuiltinImporter
+    )
     exec(compile(source, "<stdin>", "exec", dont_inherit=True), namespace)
 
 
