@@ -35,6 +35,10 @@ def pytest_configure(config):
         _real_stderr = os.fdopen(os.dup(2), "w")
 
 
+def pytest_unconfigure(config):
+    _real_stderr.close()
+
+
 def pytest_collection_finish(session):
     # What exists by now lives as long as the session: the collections that end each test need
     # not look at it.

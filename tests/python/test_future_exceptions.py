@@ -12,7 +12,7 @@ from turns import run_turn
 
 def fail(loop, error=None):
     future = loop.create_future()
-    future.set_exception(error or ZeroDivisionError("on purpose"))
+    future.set_exception(ZeroDivisionError("on purpose") if error is None else error)
     return future
 
 
@@ -317,9 +317,12 @@ def test_an_exception_without_a_truth_value(loop):
         def __bool__(self):
             raise RuntimeError
 
-    future = fail(loop, Odd())
-    with pytest.raises(Odd):
-        loop.run_until_complete(future)
+    # By hand: pytest asks exceptions for their truth.
+    try:
+        loop.run_until_complete(fail(loop, Odd()))
+    except Odd:
+        return
+    raise AssertionError
 
 
 def test_an_exception_that_says_it_is_of_another_class(loop):
