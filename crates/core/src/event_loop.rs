@@ -158,6 +158,12 @@ impl<T> EventLoop<T> {
         self.timers.borrow_mut().cancel(key)
     }
 
+    /// Whether the timer still waits for its time.
+    #[must_use]
+    pub fn has_timer(&self, key: TimerKey) -> bool {
+        self.timers.borrow().contains(key)
+    }
+
     /// How many timers there are; cancelled ones do not count.
     #[inline]
     #[must_use]

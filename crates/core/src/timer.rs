@@ -105,6 +105,14 @@ impl<T> TimerHeap<T> {
         Some(entry)
     }
 
+    /// Whether the timer has neither fired nor been cancelled.
+    #[must_use]
+    pub fn contains(&self, key: TimerKey) -> bool {
+        self.slots
+            .get(key.slot as usize)
+            .is_some_and(|slot| slot.is_of(key))
+    }
+
     /// The earliest deadline.
     #[inline]
     pub fn next_deadline(&mut self) -> Option<Instant> {

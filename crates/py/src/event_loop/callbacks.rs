@@ -1,5 +1,7 @@
 //! `call_soon`, `call_later`, `call_at`, `call_soon_threadsafe`, `add_reader` and their kin.
 
+use std::ffi::CStr;
+
 use ferrio_core::Instant;
 
 use super::sources::{Side, file_descriptor};
@@ -21,39 +23,74 @@ impl<'a> Call<'a> {
     /// `method(callback, *args, context=None)`.
     #[inline]
     fn plain(arguments: Arguments<'a>, method: &str) -> Outcome<Call<'a>> {
-        let context = arguments.only_keyword(method, c"context")?;
-        let [callback, rest @ ..] = arguments.positional() else {
-            return Err(missing(method, "'callback'"));
-        };
-        Ok(Call {
-            leading: None,
-            callback,
-            arguments: rest,
-            context,
-        })
+        match (arguments.positional(), arguments.only_keyword(c"context")) {
+            ([callback, rest @ ..], Some(context)) => Ok(Call {
+                leading: None,
+                callback,
+                arguments: rest,
+                context,
+            }),
+            _ => {
+                let [callback, context] = arguments.named(method, [c"callback", c"context"], 1)?;
+                let callback = callback.ok_or_else(|| missing(method, &["callback"]))?;
+                let rest = arguments.positional().get(1..).unwrap_or_default();
+                let context = context.and_then(Object::some);
+                Ok(Call {
+                    leading: None,
+                    callback,
+                    arguments: rest,
+                    context,
+                })
+            }
+        }
     }
 
     /// `method(leading, callback, *args, context=None)`.
     #[inline]
-    fn with_leading(arguments: Arguments<'a>, method: &str, name: &str) -> Outcome<Call<'a>> {
-        let context = arguments.only_keyword(method, c"context")?;
-        match arguments.positional() {
-            [leading, callback, rest @ ..] => Ok(Call {
+    fn with_leading(
+        arguments: Arguments<'a>,
+        method: &str,
+        name: &'static CStr,
+    ) -> Outcome<Call<'a>> {
+        match (arguments.positional(), arguments.only_keyword(c"context")) {
+            ([leading, callback, rest @ ..], Some(context)) => Ok(Call {
                 leading: Some(leading),
                 callback,
                 arguments: rest,
                 context,
             }),
-            [_] => Err(missing(method, "'callback'")),
-            [] => Err(missing(method, &format!("'{name}' and 'callback'"))),
+            _ => {
+                let [leading, callback, context] =
+                    arguments.named(method, [name, c"callback", c"context"], 2)?;
+                let text = name.to_string_lossy();
+                let (leading, callback) = match (leading, callback) {
+                    (Some(leading), Some(callback)) => (leading, callback),
+                    (None, Some(_)) => return Err(missing(method, &[&text])),
+                    (Some(_), None) => return Err(missing(method, &["callback"])),
+                    (None, None) => return Err(missing(method, &[&text, "callback"])),
+                };
+                let rest = arguments.positional().get(2..).unwrap_or_default();
+                let context = context.and_then(Object::some);
+                Ok(Call {
+                    leading: Some(leading),
+                    callback,
+                    arguments: rest,
+                    context,
+                })
+            }
         }
     }
 }
 
+/// Python's own words for arguments that were not given.
 #[cold]
-fn missing(method: &str, names: &str) -> Raised {
+fn missing(method: &str, names: &[&str]) -> Raised {
+    let quoted: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     Raised::type_error(&format!(
-        "{method}() missing required positional arguments: {names}"
+        "{method}() missing {} required positional argument{}: {}",
+        names.len(),
+        if names.len() == 1 { "" } else { "s" },
+        quoted.join(" and "),
     ))
 }
 
@@ -62,6 +99,10 @@ impl This<'_, EventLoop> {
     #[inline]
     fn check_call(self, callback: &Object, method: &str) -> Outcome<()> {
         self.check_closed()?;
+        if !self.is_running() {
+            // While it runs, every turn looks.
+            self.refresh_overrides()?;
+        }
         if self.is_debug() {
             self.check_thread()?;
             check_callback(callback, method)?;
@@ -117,10 +158,13 @@ impl This<'_, EventLoop> {
     }
 
     pub(super) fn call_later(self, arguments: Arguments<'_>) -> Outcome<Object> {
-        let call = Call::with_leading(arguments, "call_later", "delay")?;
+        let call = Call::with_leading(arguments, "call_later", c"delay")?;
         let Some(delay) = call.leading.and_then(Object::some) else {
             return Err(Raised::type_error("delay must not be None"));
         };
+        if !self.is_running() {
+            self.refresh_overrides()?;
+        }
         let now = if self.overrides.time() {
             self.object().call_method(&imports().names.time, &[])?
         } else {
@@ -134,7 +178,7 @@ impl This<'_, EventLoop> {
     }
 
     pub(super) fn call_at(self, arguments: Arguments<'_>) -> Outcome<Object> {
-        let call = Call::with_leading(arguments, "call_at", "when")?;
+        let call = Call::with_leading(arguments, "call_at", c"when")?;
         let Some(when) = call.leading.and_then(Object::some) else {
             return Err(Raised::type_error("when cannot be None"));
         };
@@ -185,7 +229,7 @@ impl This<'_, EventLoop> {
             Side::Reader => "add_reader",
             Side::Writer => "add_writer",
         };
-        let call = Call::with_leading(arguments, method, "fd")?;
+        let call = Call::with_leading(arguments, method, c"fd")?;
         let fd = self.descriptor(call.leading.unwrap_or(call.callback))?;
         self.check_closed()?;
         let handle = Own::<Handle>::make(self, call.callback, call.arguments, call.context)?;

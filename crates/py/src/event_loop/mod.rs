@@ -157,6 +157,11 @@ impl EventLoop {
         drop(self.core.cancel_timer(key));
     }
 
+    /// Whether the timer still stands in the heap.
+    pub(crate) fn has_timer(&self, key: TimerKey) -> bool {
+        self.core.has_timer(key)
+    }
+
     /// Tells the core that something was written or read, so that it looks for events soon.
     #[inline]
     pub(crate) fn note_io(&self) {

@@ -17,7 +17,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         call_soon_threadsafe().",
     )
     .subclassable()
-    .init(|_this, _arguments| Ok(()))
+    .init(|this, _arguments| this.refresh_overrides())
     .set_attribute(|this, name, value| this.set_attribute(name, value))
     .methods(methods(table()))
     .attributes(attributes(attribute_table()))

@@ -76,19 +76,43 @@ impl<'a> Arguments<'a> {
         self.positional
     }
 
-    /// Splits off the one keyword argument that a variadic method knows, for methods
-    /// like `call_soon(callback, *args, context=None)`.
+    /// The keyword argument of a method like `call_soon(callback, *args, context=None)`, with
+    /// Python's None for none; `None` when there are other keywords as well.
+    #[inline]
+    pub(crate) fn only_keyword(self, keyword: &CStr) -> Option<Option<&'a Object>> {
+        match (self.names, self.values) {
+            ([], _) => Some(None),
+            ([name], [value]) if text_is(name, keyword) => Some(value.some()),
+            _ => None,
+        }
+    }
+
+    /// The named parameters of a variadic method, the first `positional` of which may come by
+    /// position.
     ///
     /// # Errors
-    /// TypeError for any other keyword.
-    #[inline]
-    pub(crate) fn only_keyword(self, method: &str, keyword: &CStr) -> Outcome<Option<&'a Object>> {
-        let mut found = None;
+    /// TypeError for an unknown keyword and for a parameter given twice.
+    #[cold]
+    pub(crate) fn named<const N: usize>(
+        self,
+        method: &str,
+        parameters: [&'static CStr; N],
+        positional: usize,
+    ) -> Outcome<[Option<&'a Object>; N]> {
+        let mut found = [None; N];
+        for (slot, value) in found[..positional].iter_mut().zip(self.positional) {
+            *slot = Some(value);
+        }
         for (name, value) in self.names.iter().zip(self.values) {
-            if !text_is(name, keyword) {
+            let Some(index) = parameters.iter().position(|known| text_is(name, known)) else {
                 return Err(unexpected_keyword(method, name));
+            };
+            if found[index].replace(value).is_some() {
+                let name = parameters[index].to_string_lossy();
+                return Err(Raised::type_error(&format!(
+                    "{method}() got multiple values for argument '{name}'"
+                )));
             }
-            found = value.some();
         }
         Ok(found)
     }

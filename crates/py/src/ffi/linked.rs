@@ -106,7 +106,12 @@ impl<T: Linked> LinkedList<T> {
         while !pointer.is_null() {
             // SAFETY: linked objects are alive; taking a reference runs no code.
             let this = unsafe { This::<T>::from_raw(pointer.cast()) };
-            all.push(this.own());
+            // A subclass's instance whose last reference is gone stays linked while CPython
+            // clears its slots, which runs code: it must not come back from there.
+            // SAFETY: a linked object's memory is there.
+            if unsafe { super::sys::Py_REFCNT(this.as_ptr()) } > 0 {
+                all.push(this.own());
+            }
             pointer = this.value().links().next.get();
         }
         all

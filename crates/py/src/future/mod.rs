@@ -218,9 +218,11 @@ impl Future {
     }
 }
 
+const UNINITIALISED: &str = "Future object is not initialized.";
+
 #[cold]
 fn uninitialised() -> Raised {
-    Raised::runtime_error("Future object is not initialized.")
+    Raised::runtime_error(UNINITIALISED)
 }
 
 fn invalid_state(message: &str) -> Raised {
@@ -329,6 +331,12 @@ impl This<'_, Future> {
         Ok(true)
     }
 
+    #[cold]
+    fn not_done(self, message: &str) -> Raised {
+        let initialised = self.event_loop.is_some();
+        invalid_state(if initialised { message } else { UNINITIALISED })
+    }
+
     /// What the future holds, and that somebody has seen it.
     ///
     /// # Errors
@@ -336,7 +344,7 @@ impl This<'_, Future> {
     pub(crate) fn held(self) -> Outcome<Held> {
         match self.state.get() {
             State::Cancelled => Err(Raised::exception(&self.make_cancelled_error()?)),
-            State::Pending => Err(invalid_state("Result is not ready.")),
+            State::Pending => Err(self.not_done("Result is not set.")),
             State::Finished => {
                 self.log_traceback.set(false);
                 let Some(exception) = self.exception.get() else {
@@ -370,7 +378,7 @@ impl This<'_, Future> {
     pub(crate) fn exception(self) -> Outcome<Option<Object>> {
         match self.state.get() {
             State::Cancelled => Err(Raised::exception(&self.make_cancelled_error()?)),
-            State::Pending => Err(invalid_state("Exception is not set.")),
+            State::Pending => Err(self.not_done("Exception is not set.")),
             State::Finished => {
                 self.log_traceback.set(false);
                 Ok(self.exception.get())

@@ -43,6 +43,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         this.initialise(event_loop.and_then(Object::some))
     })
     .unary(sys::Py_tp_repr, |this| {
+        this.event_loop()?;
         imports().future_repr.call1(&this.object())
     })
     .unary(sys::Py_am_await, FutureIterator::over)

@@ -398,6 +398,16 @@ impl This<'_, TimerHandle> {
         Ok(())
     }
 
+    fn is_scheduled(self) -> bool {
+        match (
+            self.key.get(),
+            self.upcast::<Handle>().value().event_loop.get(),
+        ) {
+            (Some(key), Some(event_loop)) => event_loop.has_timer(key),
+            _ => false,
+        }
+    }
+
     /// Gives its place in the heap back, which also drops the loop's reference.
     fn leave_heap(self) {
         if let (Some(key), Some(event_loop)) = (

@@ -103,7 +103,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         ),
         GetSet::read_only(
             c"_scheduled",
-            |this: This<'_, TimerHandle>| Ok(Object::from_bool(this.key.get().is_some())),
+            |this: This<'_, TimerHandle>| Ok(Object::from_bool(this.is_scheduled())),
             c"True while the timer stands in the loop's heap.",
         ),
     ]))

@@ -257,6 +257,8 @@ impl This<'_, Task> {
         let previous = current::swap(&event_loop, Some(&self.object()))?;
         SCHEDULED.add(self);
         let stepped = Context::enter(&context).and_then(|_entered| self.run_coroutine(None));
+        // No call may be made with an exception set, so a failed step's is put aside.
+        let stepped = stepped.map_err(Raised::take);
         let swapped = current::swap(&event_loop, previous.as_ref());
         if self.future.is_done() {
             SCHEDULED.remove(self.value());
@@ -264,7 +266,14 @@ impl This<'_, Task> {
             // are kept, so the frame goes early.
             self.coroutine.clear();
         }
-        stepped.and(swapped.map(drop))
+        match (stepped, swapped) {
+            (Ok(()), swapped) => swapped.map(drop),
+            (Err(exception), Ok(_)) => Err(Raised::exception(&exception)),
+            (Err(exception), Err(second)) => {
+                second.report_unraisable(&self.object());
+                Err(Raised::exception(&exception))
+            }
+        }
     }
 
     /// Puts the next step into the loop's ready queue.

@@ -48,6 +48,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     .subclassable()
     .init(initialise)
     .unary(sys::Py_tp_repr, |this| {
+        this.future().event_loop()?;
         imports().task_repr.call1(&this.object())
     })
     .methods(methods(table()))

@@ -30,7 +30,8 @@ impl This<'_, Task> {
         let _entered = Context::enter(&context)?;
         let thrown = self.prepare(None)?;
         event_loop.enter_task(self)?;
-        self.run_coroutine(thrown)
+        self.run_coroutine(thrown)?;
+        self.leave_when_done(event_loop)
     }
 
     /// The step after the awaited future of ours is done.
@@ -47,7 +48,19 @@ impl This<'_, Task> {
         };
         let thrown = self.prepare(failure)?;
         event_loop.enter_task(self)?;
-        self.run_coroutine(thrown)
+        self.run_coroutine(thrown)?;
+        self.leave_when_done(event_loop)
+    }
+
+    /// A task that has ended is not the current one when its last reference goes: what its
+    /// finalizer reports is nobody's step.
+    #[inline]
+    fn leave_when_done(self, event_loop: This<'_, EventLoop>) -> Outcome<()> {
+        if self.future().is_done() {
+            event_loop.leave_task()
+        } else {
+            Ok(())
+        }
     }
 
     /// A step that a loop makes through a callback: the context is entered already.

@@ -5,7 +5,7 @@ use std::io;
 use super::socket::is_not_now;
 use super::{Receiver, StreamTransport};
 use crate::error::os_error;
-use crate::ffi::{Buffer, Object, Outcome, Raised, This};
+use crate::ffi::{Buffer, Object, Outcome, Raised, This, text};
 use crate::handle::only_ordinary;
 use crate::imports::imports;
 
@@ -99,7 +99,7 @@ impl This<'_, StreamTransport> {
         let received = match Buffer::to_write(&memory) {
             Ok(mut buffer) => self.receive(buffer.as_mut_slice()),
             Err(raised) => {
-                let exception = only_ordinary(raised)?;
+                let exception = only_ordinary(not_read_write(&memory, raised))?;
                 return self.fatal_error(&exception, READ_ERROR);
             }
         };
@@ -147,6 +147,18 @@ impl This<'_, StreamTransport> {
         let exception = only_ordinary(raised)?;
         let message = format!("Fatal error: protocol.{method}() call failed.");
         self.fatal_error(&exception, &message)
+    }
+}
+
+/// What `socket.recv_into()` says of memory that it cannot use, whatever the memory itself says.
+fn not_read_write(memory: &Object, raised: Raised) -> Raised {
+    raised.discard();
+    let name = text("__name__").and_then(|name| memory.type_object().get_attr(&name)?.to_text());
+    match name {
+        Ok(name) => Raised::type_error(&format!(
+            "recv_into() argument 1 must be read-write bytes-like object, not {name}"
+        )),
+        Err(raised) => raised,
     }
 }
 
