@@ -29,6 +29,7 @@ from harness.case import Case, EchoCase, registered
 from harness.echo import build_load_client, client_command, server_command
 from harness.loops import LOOPS, LoopMissing
 from harness.processes import Companion, measured_environment, worker_command
+from harness.sample import warm_up
 from harness.schedule import take_sample
 
 WARM_UP = 2_000
@@ -83,8 +84,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 def print_instructions(case: Case, loop: str, operations: int, top: int, around: str) -> None:
     """Print instructions per operation by function, or what is around one function."""
     more, less = profile(case, loop, 3 * operations), profile(case, loop, operations)
-    # Each run does a tenth of its operations to warm up as well, hence 1.1.
-    scale = 2 * operations * 1.1
+    scale = 2 * operations + warm_up(case, 3 * operations) - warm_up(case, operations)
     difference = more.minus(less)
     total = difference.instructions.total() / scale
     print(f"{case.name} on {loop}: {total:,.0f} instructions per operation\n")

@@ -11,7 +11,10 @@ from harness.case import coroutine_case, verify
 GROUP = "Scheduling"
 
 BURST = 100
-"""Calls that the other thread makes in a row, and timers set and cancelled in a row."""
+"""Timers set and cancelled in a row."""
+
+POSTED = 500
+"""Calls that the other thread makes in a row: too few to be worth a garbage collection each time."""
 
 TIMERS = 100_000
 """Timers alive at once in the case about many timers."""
@@ -95,29 +98,30 @@ async def _fire_all(loop: asyncio.AbstractEventLoop, offsets: list[float]) -> in
     return done
 
 
-@coroutine_case("call-soon-threadsafe", title="call_soon_threadsafe", group=GROUP, batch=BURST)
+@coroutine_case("call-soon-threadsafe", title="call_soon_threadsafe", group=GROUP, batch=POSTED)
 async def call_soon_from_a_thread(operations: int) -> int:
     """What does a callback cost that another thread schedules, both threads' CPU counted?
 
-    The other thread makes 100 calls in a row and then waits until the loop has run them, so that
-    neither a wake per call nor a wake per thousands of calls decides the figure.
+    The other thread makes 500 calls in a row and then waits until the loop has run them. Without
+    the wait the figure depends on when the interpreter switches threads; with a wait after each
+    call it is that of waking a thread, which costs a hundred times as much and is no loop's doing.
     """
     loop = asyncio.get_running_loop()
     finished: asyncio.Future[None] = loop.create_future()
-    burst_arrived = threading.Semaphore(0)
+    all_arrived = threading.Semaphore(0)
+    arrived: list[int] = []
     done = 0
 
-    def arrive() -> None:
-        nonlocal done
-        done += 1
-        if done % BURST == 0:
-            burst_arrived.release()
-
     def call() -> None:
-        for _ in range(operations // BURST):
-            for _ in range(BURST):
-                loop.call_soon_threadsafe(arrive)
-            burst_arrived.acquire()
+        nonlocal done
+        for _ in range(operations // POSTED):
+            for number in range(POSTED):
+                loop.call_soon_threadsafe(arrived.append, number)
+            loop.call_soon_threadsafe(all_arrived.release)
+            all_arrived.acquire()
+            verify("numbers in order", arrived == list(range(POSTED)), True)
+            done += len(arrived)
+            arrived.clear()
         loop.call_soon_threadsafe(finished.set_result, None)
 
     thread = threading.Thread(target=call)

@@ -53,8 +53,13 @@ def sample_at_rate(case: Case, trial: Trial, target_ns: int, operations: int | N
     if operations is None:
         operations = calibrate(case, trial, target_ns)
     else:
-        trial(case.whole_batches(operations * WARM_UP_SHARE))
+        trial(warm_up(case, operations))
     return trial(operations)
+
+
+def warm_up(case: Case, operations: int) -> int:
+    """How many operations come before a sample of so many."""
+    return case.whole_batches(operations * WARM_UP_SHARE)
 
 
 def calibrate(case: Case, trial: Trial, target_ns: int) -> int:
