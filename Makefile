@@ -26,7 +26,7 @@ python_of = $(patsubst $(1)=%,%,$(filter $(1)=%,$(PYTHONS)))
 $(foreach version,$(VERSIONS),$(if $(call python_of,$(version)),,$(error Python $(version) was not found)))
 endif
 
-NIGHTLY := $(shell cargo +nightly --version 2>/dev/null)
+NIGHTLY = $(shell cargo +nightly --version 2>/dev/null)
 REQUIREMENTS := $(wildcard requirements/*.txt)
 SOURCES := $(shell find crates python -type f '(' -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi' -o -name py.typed ')') \
 	Cargo.toml Cargo.lock pyproject.toml
@@ -73,6 +73,18 @@ test-python: build ## Run the Python tests, on every version
 conformance: build ## Run CPython's own asyncio tests on ferrio, on every version
 	@scripts/need_cpython_tests.sh $(foreach version,$(VERSIONS),$(call python_of,$(version)))
 	@$(RUN_JOBS) $(foreach version,$(VERSIONS),conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1')
+
+.PHONY: test-hard
+test-hard: build ## Run the slow tests: every interleaving (loom), AddressSanitizer (where there is a nightly toolchain), stress
+	@$(if $(NIGHTLY),scripts/build_with_asan.sh $(NEWEST) $(call python_of,$(NEWEST)), \
+		echo "No nightly toolchain: AddressSanitizer is left out")
+	@$(RUN_JOBS) \
+		loom '$(LOOM)' \
+		$(foreach version,$(VERSIONS),stress-$(version) '.venv/$(version)/bin/python -m pytest tests/stress') \
+		$(if $(NIGHTLY), \
+			asan-rust '$(ASAN_RUST)' \
+			asan-python 'scripts/with_asan.sh $(NEWEST) $(call PYTHON_TESTS,$(NEWEST)) tests/stress' \
+			asan-conformance 'scripts/with_asan.sh $(NEWEST) $(call CONFORMANCE,$(NEWEST)) --jobs 1')
 
 ##@ Checks
 .PHONY: lint
@@ -122,6 +134,9 @@ RUST_TESTS = $(if $(shell command -v cargo-nextest), \
 		cargo test --workspace --exclude ferrio-py --locked --all-targets) \
 	&& cargo test --workspace --exclude ferrio-py --locked --doc
 PYTHON_TESTS = .venv/$(1)/bin/python -m pytest tests/python tests/demo
+LOOM = CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg loom" cargo test --locked -p ferrio-core --release --test loom_inject
+ASAN_RUST = CARGO_TARGET_DIR=target/asan-rust RUSTFLAGS=-Zsanitizer=address \
+	cargo +nightly test --locked -p ferrio-core --tests --target $$(rustc +nightly --version --verbose | sed -n "s/^host: //p")
 CONFORMANCE = .venv/$(1)/bin/python tests/conformance/run.py
 # The whole workspace for one version; the others only differ in the extension.
 CLIPPY = PYO3_PYTHON=$(call python_of,$(1)) CARGO_TARGET_DIR=target/clippy-$(1) cargo clippy --locked \

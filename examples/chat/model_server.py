@@ -4,7 +4,7 @@
 
 It answers `{"prompt": "one two"}` with the tokens `You`, `asked:`, `one`, `two`, one JSON
 object a line, with a pause before each. A prompt that begins with `slow` keeps its asker
-waiting for two seconds first.
+waiting for twenty seconds first.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import signal
 
 FIRST_TOKEN_AFTER = 0.005
 NEXT_TOKEN_AFTER = 0.001
-SLOW_PROMPT_TAKES = 2.0
+SLOW_PROMPT_TAKES = 20.0
 
 
 async def answer(prompt: str, writer: asyncio.StreamWriter) -> None:

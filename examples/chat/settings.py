@@ -29,5 +29,5 @@ class Settings:
             model_port=int(os.environ.get("CHAT_MODEL_PORT", "9100")),
             model_connections=int(os.environ.get("CHAT_MODEL_CONNECTIONS", "64")),
             summaries_at_once=int(os.environ.get("CHAT_SUMMARIES_AT_ONCE", "4")),
-            summary_timeout=float(os.environ.get("CHAT_SUMMARY_TIMEOUT", "0.15")),
+            summary_timeout=float(os.environ.get("CHAT_SUMMARY_TIMEOUT", "1.5")),
         )

@@ -52,7 +52,8 @@ def main() -> int:
     try:
         finished = asyncio.run(
             asyncio.wait_for(
-                run_demo(sys.executable, arguments.loops, arguments.rounds, size), ENDS_WITHIN
+                run_demo(sys.executable, arguments.loops, arguments.rounds, size),
+                ENDS_WITHIN,
             )
         )
     except ServiceFailed as error:

@@ -1,9 +1,8 @@
 """A client of the chat service that knows the right answer to everything it asks."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +10,7 @@ import aiohttp
 
 from .outcome import Outcome, WrongAnswer, expect
 
-PATIENCE = 10.0
+PATIENCE = 15.0
 """Seconds after which an answer is not waited for any longer."""
 
 
@@ -43,7 +42,11 @@ class Client:
             words = text.split()
             expect(
                 await self._json("POST", "/words", {"text": text}),
-                {"words": len(words), "characters": len(text), "longest": max(words, key=len)},
+                {
+                    "words": len(words),
+                    "characters": len(text),
+                    "longest": max(words, key=len),
+                },
             )
 
     async def stream_answer(self, prompt: str) -> None:
@@ -115,38 +118,6 @@ class Client:
             return await response.json()
 
 
-@dataclass
-class RoomOfMembers:
-    """Several WebSockets in one room, each of which has to hear what any of them says."""
-
-    name: str
-    sockets: Sequence[aiohttp.ClientWebSocketResponse]
-    outcome: Outcome
-    said: int = 0
-
-    async def talk(self, text: str) -> None:
-        """Let the next member say something, and hear it from every member's socket."""
-        with self.outcome.answer("talk"):
-            speaker = self.said % len(self.sockets)
-            text = f"{self.said}: {text}"
-            self.said += 1
-            await self.sockets[speaker].send_str(text)
-            for socket in self.sockets:
-                heard = await socket.receive_json(timeout=PATIENCE)
-                expect(heard, {"author": member_name(speaker), "text": text})
-
-    async def closed(self, code: int) -> None:
-        """Wait until the service has closed every socket, with this code."""
-        for socket in self.sockets:
-            last = await socket.receive(timeout=PATIENCE)
-            expect((last.type, last.data), (aiohttp.WSMsgType.CLOSE, code))
-
-
-def member_name(number: int) -> str:
-    """Name a room's member."""
-    return f"member-{number}"
-
-
 def answer_to(prompt: str) -> list[str]:
     """Return the tokens that the model server answers a prompt with."""
     return ["You", "asked:", *prompt.split()]
@@ -161,29 +132,3 @@ async def http_session(port: int) -> AsyncIterator[aiohttp.ClientSession]:
         timeout=aiohttp.ClientTimeout(total=PATIENCE),
     ) as session:
         yield session
-
-
-@asynccontextmanager
-async def joined_room(
-    session: aiohttp.ClientSession, name: str, members: int, outcome: Outcome
-) -> AsyncIterator[RoomOfMembers]:
-    """Join a room several times over."""
-    async with AsyncExitStack() as stack:
-        sockets = [
-            await stack.enter_async_context(
-                session.ws_connect(f"/rooms/{name}/socket", params={"author": member_name(number)})
-            )
-            for number in range(members)
-        ]
-        # A member is in the room a moment after its handshake: wait until all are.
-        async with asyncio.timeout(PATIENCE):
-            while await _members(session, name) < members:
-                await asyncio.sleep(0.01)
-        yield RoomOfMembers(name, sockets, outcome)
-
-
-async def _members(session: aiohttp.ClientSession, room: str) -> int:
-    async with session.get(f"/rooms/{room}/statistics") as response:
-        statistics = await response.json()
-        members: int = statistics["members"]
-        return members

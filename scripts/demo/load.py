@@ -8,14 +8,22 @@ from functools import partial
 
 import aiohttp
 
-from .client import Client, RoomOfMembers, http_session, joined_room
+from .client import Client, http_session
 from .outcome import Outcome, expect
+from .room import Room, joined_room
 
 Step = Callable[[], Awaitable[None]]
 
 TEXT = "the quick brown fox jumps over the lazy dog while the band plays on and on "
 PROMPT = "how does a coroutine know that the answer it awaits has come in"
-TOPICS = ["tides", "harvest moons", "old bridges", "sea salt", "reeds", "far lighthouses"]
+TOPICS = [
+    "tides",
+    "harvest moons",
+    "old bridges",
+    "sea salt",
+    "reeds",
+    "far lighthouses",
+]
 SLOW_TOPIC = "slow glaciers"
 FAREWELL = " ".join(f"word-{number}" for number in range(200))
 
@@ -39,7 +47,7 @@ class Load:
         self,
         size: Size,
         clients: Sequence[Client],
-        rooms: Sequence[RoomOfMembers],
+        rooms: Sequence[Room],
     ) -> None:
         self._size = size
         self._clients = clients
@@ -82,7 +90,7 @@ class Load:
             for step in _rotated(_steps(client, cycle), number * 3):
                 await step()
 
-    async def _talk(self, room: RoomOfMembers, cycles: int) -> None:
+    async def _talk(self, room: Room, cycles: int) -> None:
         for number in range(cycles * self._size.talks_per_cycle):
             await room.talk(TEXT[: 10 + number % 50])
 

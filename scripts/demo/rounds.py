@@ -35,7 +35,11 @@ async def run_round(python: str, loop: str, model: Server, size: Size, directory
     database = directory / "chat.sqlite3"
     outcome = Outcome()
     async with chat_service(
-        python, loop, database=database, model_port=model.port, log=directory / "service.log"
+        python,
+        loop,
+        database=database,
+        model_port=model.port,
+        log=directory / "service.log",
     ) as service:
         async with connected(service.port, loop, size) as load:
             warm_up = Outcome()

@@ -10,9 +10,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from demo.client import Client, http_session, joined_room  # noqa: E402
-from demo.outcome import Outcome  # noqa: E402
-from demo.service import LAUNCHERS, Server, chat_service, model_server  # noqa: E402
+from demo.client import Client, http_session
+from demo.outcome import Outcome
+from demo.room import joined_room
+from demo.service import LAUNCHERS, Server, chat_service, model_server
 
 SECONDS_AT_MOST = 40.0
 
