@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -30,7 +29,11 @@ def install_in_children() -> None:
         sys.meta_path.insert(0, _SpawnFinder())
 
 
-class _SpawnFinder(MetaPathFinder):
+# A finder and a loader without importlib.abc's classes as bases: they need none of them, and
+# importing that module takes longer than all the rest that the command does.
+
+
+class _SpawnFinder:
     """Finds ``multiprocessing.spawn`` as others would, and extends it when it is imported."""
 
     def find_spec(
@@ -42,19 +45,21 @@ class _SpawnFinder(MetaPathFinder):
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
         if spec is not None and spec.loader is not None:
-            spec.loader = _SpawnLoader(spec.loader)
+            loader: Any = _SpawnLoader(spec.loader)
+            spec.loader = loader
         return spec
 
 
-class _SpawnLoader(Loader):
+class _SpawnLoader:
     """Loads the module with its own loader, then extends it."""
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Any) -> None:
         self._loader = loader
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Leave it to the module's own loader."""
-        return self._loader.create_module(spec)
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the module, leave no trace of this loader on it, and extend it."""

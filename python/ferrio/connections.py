@@ -20,13 +20,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ferrio.name_resolution import AddressInfo
-from ferrio.transports import SocketTransport
 from ferrio.sockets import (
     SocketOperationsPart,
     check_stream_socket,
     disable_nagle,
 )
 from ferrio.tls import TlsOptions, TlsPart, check_not_tls_socket
+from ferrio.transports import SocketTransport
 
 if TYPE_CHECKING:
     import ssl as ssl_module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from asyncio.log import logger
 from collections.abc import Callable
@@ -98,11 +99,13 @@ class ExceptionReportingPart(LoopPart):
             logger.error(last_words, exc_info=True)
 
     def _run_exception_handler(self, handler: ExceptionHandler, context: dict[str, Any]) -> None:
+        if sys.version_info < (3, 12):
+            handler(self, context)
+            return
         subject = next(
             (context[key] for key in ("task", "future", "handle") if context.get(key) is not None),
             None,
         )
-        # Handles and tasks have get_context() from 3.12; before, handlers ran in no context.
         get_context = getattr(subject, "get_context", None)
         run_in = getattr(get_context(), "run", None) if get_context is not None else None
         if run_in is None:

@@ -7,11 +7,9 @@ the interpreter. What is ferrio's own in a traceback is cut off where it is prin
 
 from __future__ import annotations
 
-import argparse
 import builtins
 import importlib.machinery
 import os
-import platform
 import runpy
 import sys
 import types
@@ -61,6 +59,11 @@ def _split_command_line(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _parse_options(arguments: list[str]) -> None:
+    if not arguments:
+        return
+    # Every program would pay for this import, and hardly any has a use for it.
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="ferrio" if sys.argv[0].endswith("ferrio") else "python -m ferrio",
         usage="%(prog)s [-h] [-V] [file | -m module | -c command | -] [arguments ...]",
@@ -79,6 +82,8 @@ def _parse_options(arguments: list[str]) -> None:
 
 
 def _version() -> str:
+    import platform
+
     return f"ferrio {__version__} ({platform.python_implementation()} {platform.python_version()})"
 
 

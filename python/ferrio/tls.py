@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from asyncio import sslproto
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ferrio.loop_part import LoopPart
 
@@ -24,8 +23,7 @@ else:
         ssl = None
 
 
-@dataclass(frozen=True, slots=True)
-class TlsOptions:
+class TlsOptions(NamedTuple):
     """How the connections of one call are secured."""
 
     # The context to use; None or True means a default one for a client, False no TLS at all.

@@ -1,0 +1,363 @@
+"""``ferrio.run``, ``Runner``, ``install``, the policy, and the registry of tasks."""
+
+import asyncio
+import contextvars
+import subprocess
+import sys
+import textwrap
+import threading
+import warnings
+import weakref
+
+import pytest
+
+import ferrio
+from ferrio.registry import TaskRegistry
+
+
+async def loop_and_context():
+    return asyncio.get_running_loop()
+
+
+def in_a_new_process(program, *flags):
+    subprocess.run([sys.executable, *flags, "-c", textwrap.dedent(program)], check=True, timeout=60)
+
+
+@pytest.mark.usefixtures("watched")
+class TestRun:
+    """``ferrio.run`` and ``ferrio.Runner``."""
+
+    def test_the_loop_is_ferrios_and_closed_at_the_end(self):
+        loop = ferrio.run(loop_and_context())
+        assert type(loop) is ferrio.EventLoop
+        assert loop.is_closed()
+
+    @pytest.mark.parametrize("debug", [None, False, True])
+    def test_debug(self, debug):
+        loop = ferrio.run(loop_and_context(), debug=debug)
+        assert loop.get_debug() is bool(debug)
+
+    def test_another_factory(self):
+        loop = ferrio.run(loop_and_context(), loop_factory=asyncio.SelectorEventLoop)
+        assert type(loop) is asyncio.SelectorEventLoop
+
+    def test_errors(self):
+        with pytest.raises(ValueError, match="a coroutine was expected, got 3"):
+            ferrio.run(3)
+
+        async def fail():
+            raise LookupError("wrong")
+
+        async def nested():
+            coroutine = fail()
+            with pytest.raises(
+                RuntimeError, match=r"^asyncio.run\(\) cannot be called from a running event loop$"
+            ):
+                ferrio.run(coroutine)
+            coroutine.close()
+
+        ferrio.run(nested())
+        with pytest.raises(LookupError, match="wrong"):
+            ferrio.run(fail())
+
+    def test_what_is_left_is_cancelled(self):
+        outcome = []
+
+        async def forever():
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                outcome.append("cancelled")
+                raise
+
+        async def main():
+            tasks.append(asyncio.create_task(forever()))
+            await asyncio.sleep(0)
+
+        tasks = []
+        ferrio.run(main())
+        assert outcome == ["cancelled"]
+
+    def test_the_current_loop_is_set_and_unset(self):
+        async def main():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return asyncio.get_event_loop_policy().get_event_loop()
+
+        assert type(ferrio.run(main())) is ferrio.EventLoop
+        with pytest.raises(RuntimeError, match="There is no current event loop"):
+            asyncio.get_event_loop()
+
+    def test_a_runner_runs_several(self):
+        variable = contextvars.ContextVar("variable")
+
+        async def set_it():
+            variable.set(3)
+
+        async def get_it():
+            return variable.get()
+
+        with ferrio.Runner() as runner:
+            runner.run(set_it())
+            assert runner.run(get_it()) == 3
+            assert type(runner.get_loop()) is ferrio.EventLoop
+            assert isinstance(runner, asyncio.Runner)
+        runner.close()
+        coroutine = get_it()
+        with pytest.raises(RuntimeError, match="Runner is closed"):
+            runner.run(coroutine)
+        coroutine.close()
+
+    def test_a_runner_that_is_never_used(self):
+        ferrio.Runner().close()
+
+    def test_in_a_thread(self):
+        loops = []
+        thread = threading.Thread(target=lambda: loops.append(ferrio.run(loop_and_context())))
+        thread.start()
+        thread.join()
+        assert type(loops[0]) is ferrio.EventLoop
+
+    def test_new_event_loop(self):
+        loop = ferrio.new_event_loop()
+        assert type(loop) is ferrio.EventLoop
+        loop.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+class TestInstall:
+    """``install()`` and ``uninstall()``."""
+
+    @pytest.fixture(autouse=True)
+    def _uninstalled_afterwards(self):
+        before = dict(vars(asyncio)), asyncio.get_event_loop_policy()
+        yield
+        ferrio.uninstall()
+        assert (dict(vars(asyncio)), asyncio.get_event_loop_policy()) == before
+
+    def test_asyncio_makes_ferrios_loops(self):
+        ferrio.install()
+        ferrio.install()
+        assert type(asyncio.run(loop_and_context())) is ferrio.EventLoop
+        with asyncio.Runner() as runner:
+            assert type(runner.get_loop()) is ferrio.EventLoop
+        for loop in (
+            asyncio.new_event_loop(),
+            asyncio.SelectorEventLoop(),
+            asyncio.get_event_loop_policy().new_event_loop(),
+        ):
+            assert type(loop) is ferrio.EventLoop
+            assert isinstance(loop, asyncio.SelectorEventLoop)
+            loop.close()
+        ferrio.uninstall()
+        ferrio.uninstall()
+        assert type(asyncio.run(loop_and_context())) is asyncio.SelectorEventLoop
+
+    def test_a_policy_set_anew_is_ferrios_too(self):
+        ferrio.install()
+        asyncio.set_event_loop_policy(None)
+        assert type(asyncio.run(loop_and_context())) is ferrio.EventLoop
+        asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
+        assert type(asyncio.run(loop_and_context())) is ferrio.EventLoop
+        # A default policy that was made meanwhile is no policy of install()'s to take back.
+        asyncio.set_event_loop_policy(self.policy_before)
+
+    @pytest.fixture(autouse=True)
+    def _policy(self, _uninstalled_afterwards):
+        self.policy_before = asyncio.get_event_loop_policy()
+
+    def test_what_the_program_sets_itself_stays(self):
+        class Policy(asyncio.DefaultEventLoopPolicy):
+            pass
+
+        ferrio.install()
+        policy = Policy()
+        asyncio.set_event_loop_policy(policy)
+        ferrio.uninstall()
+        assert asyncio.get_event_loop_policy() is policy
+        asyncio.set_event_loop_policy(self.policy_before)
+
+    def test_classes_derived_from_asyncios_loop(self):
+        ferrio.install()
+
+        class Loop(asyncio.SelectorEventLoop):
+            pass
+
+        loop = Loop()
+        assert type(loop) is Loop
+        assert isinstance(loop, asyncio.selector_events.BaseSelectorEventLoop)
+        assert type(asyncio.run(loop_and_context())) is ferrio.EventLoop
+        assert loop.run_until_complete(asyncio.sleep(0, 3)) == 3
+        loop.close()
+
+    def test_task_and_future_are_never_replaced(self):
+        before = asyncio.Task, asyncio.Future
+        ferrio.install()
+        assert (asyncio.Task, asyncio.Future) == before
+
+    def test_before_asyncio_has_a_policy(self):
+        in_a_new_process(
+            """
+            import asyncio, ferrio
+            ferrio.install()
+            ferrio.uninstall()
+            assert asyncio.events._event_loop_policy is None
+            asyncio.new_event_loop().close()
+            """
+        )
+
+    def test_without_any_warning(self):
+        in_a_new_process(
+            """
+            import ferrio
+            ferrio.install()
+            ferrio.run(ferrio.sleep(0))
+            ferrio.uninstall()
+            """,
+            "-W",
+            "error",
+        )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="deprecated from 3.14")
+class TestPolicy:
+    """``ferrio.EventLoopPolicy``."""
+
+    @pytest.fixture(autouse=True)
+    def _policy(self):
+        before = asyncio.get_event_loop_policy()
+        yield
+        asyncio.set_event_loop_policy(before)
+
+    def test_it_makes_ferrios_loops(self):
+        asyncio.set_event_loop_policy(ferrio.EventLoopPolicy())
+        assert type(asyncio.run(loop_and_context())) is ferrio.EventLoop
+        asyncio.set_event_loop_policy(ferrio.EventLoopPolicy())
+        if sys.version_info < (3, 14):
+            loop = asyncio.get_event_loop()
+            assert type(loop) is ferrio.EventLoop
+            loop.close()
+
+    def test_each_thread_has_its_own_loop(self):
+        policy = ferrio.EventLoopPolicy()
+        errors = []
+
+        def use():
+            try:
+                policy.get_event_loop()
+            except RuntimeError as error:
+                errors.append(str(error))
+
+        thread = threading.Thread(target=use, name="T")
+        thread.start()
+        thread.join()
+        assert errors == ["There is no current event loop in thread 'T'."]
+
+    def test_it_can_be_subclassed(self):
+        class Policy(ferrio.EventLoopPolicy):
+            def new_event_loop(self):
+                loop = super().new_event_loop()
+                loop.set_debug(True)
+                return loop
+
+        asyncio.set_event_loop_policy(Policy())
+        assert asyncio.run(loop_and_context()).get_debug()
+
+
+class TestAllTasks:
+    """``asyncio.all_tasks()`` and the standard library's set behind it."""
+
+    @pytest.fixture
+    def registry(self):
+        name = "_scheduled_tasks" if sys.version_info >= (3, 12) else "_all_tasks"
+        return getattr(asyncio.tasks, name)
+
+    def test_it_sees_ferrios_tasks(self, registry):
+        async def main():
+            child = asyncio.create_task(asyncio.sleep(0.001))
+            this = asyncio.current_task()
+            assert type(this) is ferrio.Task
+            assert asyncio.all_tasks() == {this, child}
+            assert this in registry
+            assert child in registry
+            assert {this, child} <= set(registry)
+            assert len(registry) == len(list(registry)) >= 2
+            await child
+            assert asyncio.all_tasks() == {this}
+
+        ferrio.run(main())
+        assert asyncio.all_tasks(ferrio_loop := ferrio.new_event_loop()) == set()
+        ferrio_loop.close()
+
+    def test_it_sees_both_kinds_on_either_loop(self):
+        async def main():
+            loop = asyncio.get_running_loop()
+            both = {
+                asyncio.Task(asyncio.sleep(0.001), loop=loop),
+                ferrio.Task(asyncio.sleep(0.001), loop=loop),
+            }
+            assert asyncio.all_tasks() == both | {asyncio.current_task()}
+            await asyncio.gather(*both)
+
+        ferrio.run(main())
+        asyncio.run(main())
+
+    def test_whoever_holds_the_set_sees_them(self):
+        in_a_new_process(
+            """
+            import asyncio.tasks, sys
+            name = "_scheduled_tasks" if sys.version_info >= (3, 12) else "_all_tasks"
+            early = getattr(asyncio.tasks, name)
+            from asyncio import all_tasks
+            import ferrio
+            assert getattr(asyncio.tasks, name) is early
+            async def main():
+                assert asyncio.current_task() in early
+                assert all_tasks() == {asyncio.current_task()}
+            ferrio.run(main())
+            """
+        )
+
+    def test_sets_made_of_it_are_what_they_were_made_of(self, registry):
+        async def main():
+            this = asyncio.current_task()
+            copy = registry.copy()
+            assert this in copy
+            assert not registry - copy
+            assert set(registry & {this}) == {this}
+            assert this in registry | set()
+            later = asyncio.create_task(asyncio.sleep(0))
+            assert later not in copy
+            assert later in registry
+            assert set(registry - copy) == {later}
+            await later
+
+        ferrio.run(main())
+
+    def test_a_finished_task_is_not_kept_alive(self):
+        async def main():
+            task = asyncio.create_task(asyncio.sleep(0))
+            await task
+            reference = weakref.ref(task)
+            del task
+            assert reference() is None
+
+        ferrio.run(main())
+
+    def test_it_is_still_a_weak_set(self, registry):
+        assert type(registry) is TaskRegistry
+        assert isinstance(registry, weakref.WeakSet)
+        assert registry is not TaskRegistry()
+        assert len(TaskRegistry()) == 0
+        assert object() not in registry
+
+
+def test_the_version_is_the_workspaces():
+    from pathlib import Path
+
+    manifest = Path(__file__).parents[2] / "Cargo.toml"
+    import tomllib
+
+    workspace = tomllib.loads(manifest.read_text())["workspace"]
+    assert ferrio.__version__ == workspace["package"]["version"]
