@@ -161,7 +161,11 @@ unsafe impl Native for StreamTransport {
         self.write_context.visit(visitor)?;
         self.empty_waiter.visit(visitor)?;
         let mut answer = Ok(());
-        self.buffer.borrow().for_each(|piece| {
+        // Borrowed only while the buffer is being changed, when nothing of it is garbage.
+        let Ok(buffer) = self.buffer.try_borrow() else {
+            return Ok(());
+        };
+        buffer.for_each(|piece| {
             if answer.is_ok() {
                 answer = piece.visit(visitor);
             }
