@@ -27,7 +27,7 @@ class SocketTransport(_ferrio.StreamTransport):
 
     # What asyncio's start_tls() and sendfile() ask before they use a transport.
     _start_tls_compatible = True
-    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE  # type: ignore[attr-defined]
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
     def __init__(
         self,

@@ -106,6 +106,7 @@ impl Object {
     }
 
     /// References of one's own to everything that `iter(self)` gives.
+    #[cfg(Py_3_12)]
     pub(crate) fn collect(&self) -> Outcome<Vec<Object>> {
         // SAFETY: a live object; a new iterator or null.
         let iterator = unsafe { Object::from_new(sys::PyObject_GetIter(self.as_ptr()))? };
