@@ -8,6 +8,7 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -600,23 +601,22 @@ unsafe extern "C" fn traverse<T: Native>(
         argument,
         scope: PhantomData,
     };
-    // SAFETY: a live instance; traversing reads and never calls Python. No panic can
-    // start here: the bodies only read cells.
-    unsafe {
-        let this = This::<T>::from_raw(pointer);
-        let type_answer = visitor.pointer(sys::Py_TYPE(pointer).cast());
-        let dict_answer = || match T::DICT_OFFSET {
-            Some(offset) => {
+    let body = || {
+        // SAFETY: a live instance; traversing reads and never calls Python.
+        unsafe {
+            let this = This::<T>::from_raw(pointer);
+            visitor.pointer(sys::Py_TYPE(pointer).cast())?;
+            if let Some(offset) = T::DICT_OFFSET {
                 let field = ptr::from_ref(this.value()).cast::<u8>().add(offset);
-                (*field.cast::<ObjectCell>()).visit(visitor)
+                (*field.cast::<ObjectCell>()).visit(visitor)?;
             }
-            None => Ok(()),
-        };
-        type_answer
-            .and_then(|()| dict_answer())
-            .and_then(|()| this.visit(visitor))
-            .err()
-            .unwrap_or(0)
+            this.visit(visitor)
+        }
+    };
+    // What is not shown counts as held from outside, so a panic costs a leak at most.
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Err(answer)) => answer,
+        Ok(Ok(())) | Err(_) => 0,
     }
 }
 
