@@ -5,7 +5,9 @@ import contextvars
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple, type_check_only
+from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple, final, type_check_only
+
+from typing_extensions import disjoint_base
 
 _Result = TypeVar("_Result")
 _Arguments = TypeVarTuple("_Arguments")
@@ -33,6 +35,23 @@ class Task(asyncio.Task[_Result], Future[_Result]):
         context: contextvars.Context | None = None,
         eager_start: bool = False,
     ) -> None: ...
+    def get_context(self) -> contextvars.Context: ...
+
+# What awaiting a Future iterates over, and the callback by which a task is woken by a future
+# of somebody else's.
+@final
+class FutureIter(Generator[Any, None, _Result]):
+    def send(self, value: Any, /) -> Any: ...
+    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any: ...
+    def close(self) -> None: ...
+
+@final
+class TaskStepMethWrapper:
+    @property
+    def __qualname__(self) -> str: ...
+    @property
+    def __self__(self) -> Task[Any]: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> None: ...
 
 class Handle(asyncio.Handle):
     def __init__(
@@ -42,7 +61,9 @@ class Handle(asyncio.Handle):
         loop: asyncio.AbstractEventLoop,
         context: contextvars.Context | None = None,
     ) -> None: ...
+    def get_context(self) -> contextvars.Context: ...
 
+@final
 class TimerHandle(asyncio.TimerHandle, Handle):
     def __init__(
         self,
@@ -52,7 +73,13 @@ class TimerHandle(asyncio.TimerHandle, Handle):
         loop: asyncio.AbstractEventLoop,
         context: contextvars.Context | None = None,
     ) -> None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ge__(self, other: asyncio.TimerHandle, /) -> bool: ...
+    def __gt__(self, other: asyncio.TimerHandle, /) -> bool: ...
+    def __le__(self, other: asyncio.TimerHandle, /) -> bool: ...
+    def __lt__(self, other: asyncio.TimerHandle, /) -> bool: ...
 
+@disjoint_base
 class EventLoop:
     gather_writes: bool
     slow_callback_duration: float
@@ -61,7 +88,7 @@ class EventLoop:
     def _debug(self) -> bool: ...
     @property
     def _current_handle(self) -> asyncio.Handle | None: ...
-    def __init__(self) -> None: ...
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def call_soon(
         self,
         callback: Callable[[*_Arguments], object],
@@ -153,6 +180,7 @@ class EventLoop:
     def _close(self) -> None: ...
     def _signal_wakeup_fd(self) -> int: ...
 
+@disjoint_base
 class StreamTransport(asyncio.Transport):
     def __init__(
         self,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from ferrio.callbacks import check_callback
 from ferrio.loop_part import LoopPart
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, ThreadPoolExecutor
 
 _Result = TypeVar("_Result")
 _Arguments = TypeVarTuple("_Arguments")
@@ -46,7 +49,7 @@ class ExecutorPart(LoopPart):
 
     def set_default_executor(self, executor: Executor) -> None:
         """Make ``executor`` the default one. TypeError unless it is a ThreadPoolExecutor."""
-        if not isinstance(executor, ThreadPoolExecutor):
+        if not isinstance(executor, concurrent.futures.ThreadPoolExecutor):
             raise TypeError("executor must be ThreadPoolExecutor instance")
         self._default_executor = executor
 
@@ -80,7 +83,10 @@ class ExecutorPart(LoopPart):
         if self._executor_shutdown_called:
             raise RuntimeError("Executor shutdown has been called")
         if self._default_executor is None:
-            self._default_executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
+            # Through the package, which imports its submodule when it is asked for the class.
+            self._default_executor = concurrent.futures.ThreadPoolExecutor(
+                thread_name_prefix="asyncio"
+            )
         return self._default_executor
 
     def _join_executor(self, executor: ThreadPoolExecutor, finished: asyncio.Future[None]) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -466,3 +465,13 @@ def test_processes_that_the_program_starts_are_on_ferrio(directory):
         "grandchild",
         "ferrio.loop",
     ], outcome
+
+
+def test_starting_imports_little_beside_asyncio(directory):
+    write(directory, "app.py", "import asyncio, sys; print(*sys.modules)")
+    plain, ours = (
+        set(run(command, "app.py", cwd=directory).output.split()) for command in (PLAIN, FERRIO)
+    )
+    extra = {name for name in ours - plain if not name.startswith("ferrio")}
+    # What it takes to run a module as a program.
+    assert extra <= {"__future__", "runpy", "pkgutil", "importlib.util", "importlib._abc"}

@@ -8,11 +8,11 @@ import socket
 import sys
 
 import pytest
-from package_support import Echo, Recorder, close, tls_contexts
-from watch import open_descriptors
 
 from ferrio.connections import interleave_families
 from ferrio.name_resolution import resolve_literal
+from package_support import Echo, Recorder, close, tls_contexts
+from watch import open_descriptors
 
 HOST = "127.0.0.1"
 

@@ -11,6 +11,7 @@ import sys
 from unittest import mock
 
 import pytest
+
 from package_support import Echo, Recorder, close
 from watch import open_descriptors
 
