@@ -20,12 +20,13 @@ from pathlib import Path
 
 import cases  # noqa: F401  (registers the cases)
 from harness.bars import RUNNER, read_bars
-from harness.case import Case, EchoCase, registered
+from harness.case import Case, EchoCase, ServiceCase, registered
 from harness.echo import build_load_client
 from harness.loops import LOOPS, LoopMissing
 from harness.record import Record, file_stem, make_record, read, stolen_ticks, write
 from harness.report import bars_table, failures, figure, heading, idle_servers, results_table
 from harness.schedule import Series, run_rounds
+from harness.service import service_python
 
 RECORDS = Path(__file__).resolve().parent / "record"
 
@@ -88,6 +89,9 @@ def measure(arguments: argparse.Namespace) -> Record:
     loops = choose_loops(arguments.loops)
     if any(isinstance(case, EchoCase) for case in chosen):
         build_load_client()
+    if any(isinstance(case, ServiceCase) for case in chosen) and service_python() is None:
+        tell("left out: the service, which needs the environment that `make build` makes")
+        chosen = [case for case in chosen if not isinstance(case, ServiceCase)]
     load = os.getloadavg()[0]
     if load > BUSY * len(os.sched_getaffinity(0)):
         tell(f"warning: the machine is busy (load average {load:.1f}); expect noise")

@@ -31,7 +31,8 @@ from harness.processes import Companion, ProcessFailed, process_cpu_ns
 from harness.record import CaseRecord, Record
 from harness.report import bars_table, figure, mark, results_table
 from harness.sample import Sample, calibrate, sample_in_this_process
-from harness.schedule import Series, run_rounds, take_sample
+from harness.schedule import Series, contestants, run_rounds, take_sample
+from harness.service import LINE
 from harness.summary import summarize
 
 ASYNCIO = LOOPS["asyncio"].factory()
@@ -91,6 +92,24 @@ def test_the_floor_echoes() -> None:
 def test_a_case_asks_a_question(case: Case) -> None:
     """Its docstring is one."""
     assert "?" in case.question
+
+
+def test_the_service_case_runs_on_what_the_demo_can_run_on() -> None:
+    """Not on uvloop and rloop."""
+    service = registered()["service"]
+    assert contestants(service, ["asyncio", "uvloop", "ferrio"]) == ["asyncio", "ferrio"]
+
+
+def test_the_demo_s_line_is_understood() -> None:
+    """The one for tools, among the others."""
+    line = LINE.search("a table\n\ndemo: ferrio ok=5760 wrong=0 cpu_us=901.5 p50_ms=52.10\n")
+    assert line is not None
+    assert (line["loop"], line["ok"], line["wrong"], line["cpu"]) == (
+        "ferrio",
+        "5760",
+        "0",
+        "901.5",
+    )
 
 
 def test_a_case_that_does_too_little_is_noticed() -> None:

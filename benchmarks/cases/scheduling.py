@@ -14,7 +14,7 @@ BURST = 100
 """Timers set and cancelled in a row."""
 
 POSTED = 500
-"""Calls that the other thread makes in a row: too few to be worth a garbage collection each time."""
+"""Calls that the other thread makes in a row: too few to set off a garbage collection each time."""
 
 TIMERS = 100_000
 """Timers alive at once in the case about many timers."""

@@ -1,12 +1,13 @@
 """What a benchmark case is, and the register of all cases.
 
 A case asks one question, which is its docstring, and checks its own result: a loop that does the
-wrong work fast must not look fast. There are four kinds, by where the measured window lies:
+wrong work fast must not look fast. There are five kinds, by where the measured window lies:
 
 * a coroutine case runs inside the loop, and only the time inside its coroutine counts;
 * a function case makes and closes loops itself (loop creation, `asyncio.run`);
 * a memory case reports bytes, not time;
-* an echo case is a server in one process, driven by the load client from another.
+* an echo case is a server in one process, driven by the load client from another;
+* the service case is a round of the demo, which has its own processes and checks.
 """
 
 from __future__ import annotations
@@ -89,6 +90,14 @@ class EchoCase(Case):
     connections: int
     size: int
     """Length of a message in bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceCase(Case):
+    """A round of the demo; one operation is one request."""
+
+    loops: tuple[str, ...]
+    """Those that the demo can run the service on."""
 
 
 _cases: dict[str, Case] = {}

@@ -75,7 +75,9 @@ def draw(record: Record, bars: Sequence[Bar], path: Path) -> None:
 
 def _rows(record: Record) -> list[str | CaseRecord]:
     rows: list[str | CaseRecord] = []
-    for group, cases in groupby(record.cases, key=lambda case: case.group):
+    # What did not run on the baseline has no place in a picture of ratios to it.
+    comparable = [case for case in record.cases if BASELINE in case.series]
+    for group, cases in groupby(comparable, key=lambda case: case.group):
         rows += [group, *cases]
     return rows
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from harness.case import (
     Case,
     CoroutineCase,
-    EchoCase,
     FunctionCase,
     LoopFactory,
     MemoryCase,
@@ -92,10 +91,8 @@ def sample_in_this_process(
         case MemoryCase():
             with asyncio.Runner(loop_factory=factory) as runner:
                 return runner.run(_memory(case, operations or case.population))
-        case EchoCase():
-            raise TypeError(f"{case.name} needs a client in another process")
         case _:
-            raise TypeError(f"{case.name} is of no known kind")
+            raise TypeError(f"{case.name} needs other processes")
 
 
 async def _window(case: CoroutineCase, operations: int) -> Sample:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from harness.case import Case, EchoCase
+from harness.case import Case, EchoCase, ServiceCase, WrongResult
 from harness.echo import sample_echo
 from harness.loops import FLOOR
 from harness.processes import Companion, ProcessFailed, worker_command
 from harness.sample import Sample
+from harness.service import sample_service
 
 
 @dataclass
@@ -30,9 +31,11 @@ Results = dict[str, dict[str, Series]]
 
 
 def take_sample(case: Case, loop: str, target_ns: int, operations: int | None) -> Sample:
-    """Take one sample in a fresh process; raises ProcessFailed when it does not come about."""
+    """Take one sample in a fresh process; raises ProcessFailed or WrongResult otherwise."""
     if isinstance(case, EchoCase):
         return sample_echo(case, loop, target_ns, operations)
+    if isinstance(case, ServiceCase):
+        return sample_service(case, loop)
     command = worker_command(
         "sample", "--case", case.name, "--loop", loop, "--target-ms", str(target_ns // 1_000_000)
     )
@@ -68,13 +71,17 @@ def run_rounds(
 
 
 def contestants(case: Case, loops: Iterable[str]) -> list[str]:
-    """Who takes part in a case: the loops, and in the echo cases the floor."""
-    return [*loops, FLOOR] if isinstance(case, EchoCase) else list(loops)
+    """Who takes part in a case: the loops it can have, and in the echo cases the floor."""
+    if isinstance(case, EchoCase):
+        return [*loops, FLOOR]
+    if isinstance(case, ServiceCase):
+        return [loop for loop in loops if loop in case.loops]
+    return list(loops)
 
 
 def _extend(series: Series, case: Case, loop: str, target_ns: int) -> None:
     operations = series.samples[0].operations if series.samples else None
     try:
         series.samples.append(take_sample(case, loop, target_ns, operations))
-    except ProcessFailed as failure:
+    except (ProcessFailed, WrongResult) as failure:
         series.failure = str(failure)
