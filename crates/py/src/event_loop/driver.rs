@@ -16,6 +16,8 @@ type Core = ferrio_core::EventLoop<Entry>;
 /// One run of a loop, from `run_forever` to its end.
 pub(super) struct Run<'a> {
     event_loop: This<'a, EventLoop>,
+    /// Whether the turn has polled.
+    polled: bool,
 }
 
 impl This<'_, EventLoop> {
@@ -31,6 +33,7 @@ impl This<'_, EventLoop> {
         let alive = self.own();
         let outcome = alive.core.run(&mut Run {
             event_loop: alive.this(),
+            polled: false,
         });
         let left = alive.this().leave_task();
         outcome.and(left)
@@ -47,6 +50,7 @@ impl Driver<Entry> for Run<'_> {
 
     #[inline]
     fn wait<R: Send>(&mut self, _timeout: Option<Duration>, wait: impl FnOnce() -> R + Send) -> R {
+        self.polled = true;
         released(wait)
     }
 
@@ -82,6 +86,11 @@ impl Driver<Entry> for Run<'_> {
     #[inline]
     fn end_of_turn(&mut self, _core: &Core, outcome: Outcome<()>) -> Outcome<()> {
         let event_loop = self.event_loop;
+        // A loop that runs no bytecode would never come to a signal's handler by itself.
+        let outcome = match outcome {
+            Ok(()) if std::mem::take(&mut self.polled) => self.interrupted(),
+            outcome => outcome,
+        };
         match outcome {
             Ok(()) => {
                 event_loop.leave_task()?;

@@ -71,8 +71,9 @@ fn scheduling() -> Vec<Method> {
             |this: Self_<'_>, arguments: Arguments<'_>| this.create_task(arguments),
             c"Schedule a coroutine; return its task, from the task factory if one is set.",
         ),
-        Method::one_argument(
+        Method::named_argument(
             c"set_task_factory",
+            || ("set_task_factory", c"factory"),
             |this: Self_<'_>, factory: &Object| this.set_task_factory(factory),
             c"Have create_task() call `factory(loop, coro)`; None for ferrio.Task.",
         ),
@@ -81,8 +82,9 @@ fn scheduling() -> Vec<Method> {
             |this: Self_<'_>| this.get_task_factory(),
             c"Return the task factory, or None.",
         ),
-        Method::one_argument(
+        Method::named_argument(
             c"_add_handle",
+            || ("_add_handle", c"handle"),
             |this: Self_<'_>, handle: &Object| this.add_handle(handle),
             c"Put a handle into the ready queue, unless it is cancelled.",
         ),
@@ -115,8 +117,9 @@ fn state() -> Vec<Method> {
             |this: Self_<'_>| Ok(Object::from_bool(this.is_debug())),
             c"Return True in debug mode.",
         ),
-        Method::one_argument(
+        Method::named_argument(
             c"set_debug",
+            || ("set_debug", c"enabled"),
             |this: Self_<'_>, enabled: &Object| {
                 this.value().set_debug(enabled.is_true()?);
                 Ok(none())
@@ -208,28 +211,33 @@ fn descriptors() -> Vec<Method> {
             |this: Self_<'_>, arguments: Arguments<'_>| this.add_watch(arguments, Side::Writer),
             c"add_writer() that returns the handle.",
         ),
-        Method::one_argument(
+        Method::named_argument(
             c"remove_reader",
+            || ("remove_reader", c"fd"),
             |this: Self_<'_>, file: &Object| this.remove_watch(file, Side::Reader),
             c"Stop watching `fd` for reading; return whether it was watched.",
         ),
-        Method::one_argument(
+        Method::named_argument(
             c"remove_writer",
+            || ("remove_writer", c"fd"),
             |this: Self_<'_>, file: &Object| this.remove_watch(file, Side::Writer),
             c"Stop watching `fd` for writing; return whether it was watched.",
         ),
-        Method::one_argument(
+        Method::named_argument(
             c"_remove_reader",
+            || ("_remove_reader", c"fd"),
             |this: Self_<'_>, file: &Object| this.remove_own_watch(file, Side::Reader),
             c"remove_reader(), under the name that asyncio's own modules use.",
         ),
-        Method::one_argument(
+        Method::named_argument(
             c"_remove_writer",
+            || ("_remove_writer", c"fd"),
             |this: Self_<'_>, file: &Object| this.remove_own_watch(file, Side::Writer),
             c"remove_writer(), under the name that asyncio's own modules use.",
         ),
-        Method::one_argument(
+        Method::named_argument(
             c"_ensure_fd_no_transport",
+            || ("_ensure_fd_no_transport", c"fd"),
             |this: Self_<'_>, file: &Object| {
                 this.descriptor(file)?;
                 Ok(none())

@@ -76,6 +76,32 @@ impl<'a> Arguments<'a> {
         self.positional
     }
 
+    /// The one argument of a method, by position or by name; `names` gives the method's and the
+    /// parameter's.
+    ///
+    /// # Errors
+    /// TypeError for any other number of arguments and any other name.
+    #[inline]
+    pub(super) fn single(
+        self,
+        names: impl FnOnce() -> (&'static str, &'static CStr),
+    ) -> Outcome<&'a Object> {
+        if let ([argument], []) = (self.positional, self.names) {
+            return Ok(argument);
+        }
+        let (function, parameter) = names();
+        let signature = Signature {
+            function,
+            names: [parameter],
+            positional: 1,
+            required: 1,
+        };
+        match signature.parse(self)? {
+            [Some(argument)] => Ok(argument),
+            [None] => Err(signature.missing(0)),
+        }
+    }
+
     /// The keyword argument of a method like `call_soon(callback, *args, context=None)`, with
     /// Python's None for none; `None` when there are other keywords as well.
     #[inline]

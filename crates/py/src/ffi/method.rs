@@ -59,6 +59,29 @@ impl Method {
         })
     }
 
+    /// A method with one argument, by position or by its name; `_names` gives the method's and
+    /// the parameter's.
+    pub(crate) fn named_argument<T, N, F>(
+        name: &'static CStr,
+        _names: N,
+        _body: F,
+        doc: &'static CStr,
+    ) -> Method
+    where
+        T: Native,
+        N: Fn() -> (&'static str, &'static CStr) + Copy + 'static,
+        F: Fn(This<'_, T>, &Object) -> Outcome<Object> + Copy + 'static,
+    {
+        Method(sys::PyMethodDef {
+            ml_name: name.as_ptr(),
+            ml_meth: sys::PyMethodDefPointer {
+                PyCFunctionFastWithKeywords: named_argument::<T, N, F>,
+            },
+            ml_flags: sys::METH_FASTCALL | sys::METH_KEYWORDS,
+            ml_doc: doc.as_ptr(),
+        })
+    }
+
     /// A method with any arguments, positional and by keyword.
     pub(crate) fn any_arguments<T, F>(name: &'static CStr, _body: F, doc: &'static CStr) -> Method
     where
@@ -164,6 +187,24 @@ where
 {
     // SAFETY: the descriptor checked the type; the argument is lent for the call.
     guard(|| unsafe { conjure::<F>()(This::from_raw(pointer), Object::view(&argument)) })
+}
+
+unsafe extern "C" fn named_argument<T: Native, N, F>(
+    pointer: *mut sys::PyObject,
+    arguments: *const *mut sys::PyObject,
+    count: sys::Py_ssize_t,
+    names: *mut sys::PyObject,
+) -> *mut sys::PyObject
+where
+    N: Fn() -> (&'static str, &'static CStr) + Copy + 'static,
+    F: Fn(This<'_, T>, &Object) -> Outcome<Object> + Copy + 'static,
+{
+    // SAFETY: the descriptor checked the type; the arguments are lent for the call.
+    guard(|| unsafe {
+        let arguments = Arguments::from_vectorcall(arguments, count.unsigned_abs(), &names);
+        let argument = arguments.single(conjure::<N>())?;
+        conjure::<F>()(This::from_raw(pointer), argument)
+    })
 }
 
 unsafe extern "C" fn any_arguments<T: Native, F>(

@@ -198,13 +198,15 @@ fn reading() -> Vec<Method> {
 
 fn writing() -> Vec<Method> {
     vec![
-        Method::one_argument(
+        Method::named_argument(
             c"write",
+            || ("write", c"data"),
             |this: Self_<'_>, data: &Object| nothing(this.write(data)),
             c"Send bytes to the peer; what it does not take yet is kept and sent later.",
         ),
-        Method::one_argument(
+        Method::named_argument(
             c"writelines",
+            || ("writelines", c"list_of_data"),
             |this: Self_<'_>, lines: &Object| nothing(this.write_lines(lines)),
             c"Send all items of an iterable of bytes.",
         ),
@@ -254,8 +256,9 @@ fn state() -> Vec<Method> {
             c"Return what is known about the connection by the name of 'socket', 'sockname' or\n\
             'peername'.",
         ),
-        Method::one_argument(
+        Method::named_argument(
             c"set_protocol",
+            || ("set_protocol", c"protocol"),
             |this: Self_<'_>, protocol: &Object| nothing(this.set_protocol(protocol)),
             c"Serve another protocol from now on.",
         ),
@@ -285,8 +288,9 @@ fn state() -> Vec<Method> {
 /// What asyncio's own modules call.
 fn internals() -> Vec<Method> {
     vec![
-        Method::one_argument(
+        Method::named_argument(
             c"_force_close",
+            || ("_force_close", c"exc"),
             |this: Self_<'_>, exception: &Object| nothing(this.force_close(exception)),
             c"End the connection now, with an exception for connection_lost().",
         ),
@@ -303,8 +307,9 @@ fn internals() -> Vec<Method> {
             },
             c"Report an error and end the connection with it.",
         ),
-        Method::one_argument(
+        Method::named_argument(
             c"_call_connection_lost",
+            || ("_call_connection_lost", c"exc"),
             |this: Self_<'_>, exception: &Object| nothing(this.connection_lost(exception)),
             c"Call the protocol's connection_lost(), then close the socket.",
         ),
