@@ -23,7 +23,7 @@ from turns import with_manual_clock
 from watch import LogRecords, Reports, leftovers, no_complaints, open_descriptors
 
 # Seconds after which a test that hangs ends the session, with every thread's stack.
-LONGEST_TEST = 120
+LONGEST_TEST = int(os.environ.get("FERRIO_LONGEST_TEST", "120"))
 
 _real_stderr = None
 

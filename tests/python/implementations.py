@@ -37,6 +37,9 @@ def _runner(loop_class: Any) -> Any:
 
 def _run(loop_class: Any) -> Callable[..., Any]:
     def run(main: Any, *, debug: bool | None = None) -> Any:
+        if asyncio._get_running_loop() is not None:
+            # As asyncio.run does; a runner alone notices too late.
+            raise RuntimeError("asyncio.run() cannot be called from a running event loop")
         with asyncio.Runner(debug=debug, loop_factory=loop_class) as runner:
             return runner.run(main)
 

@@ -1,0 +1,274 @@
+"""``asyncio.all_tasks`` and ``current_task`` see ferrio's tasks, whoever holds the names."""
+
+# Imported before ferrio is used, as applications do: these very objects have to work.
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+import weakref
+from asyncio import all_tasks as early_all_tasks
+from asyncio import current_task as early_current_task
+from asyncio.tasks import all_tasks as early_tasks_all_tasks
+
+import pytest
+
+import ferrio
+from turns import run_turn, run_turns, run_until_idle
+
+REGISTRY = "_scheduled_tasks" if sys.version_info >= (3, 12) else "_all_tasks"
+
+
+async def waits(future):
+    return await future
+
+
+def test_pending_tasks_are_listed(loop):
+    future = loop.create_future()
+    tasks = {loop.create_task(waits(future)) for _ in range(5)}
+    assert asyncio.all_tasks(loop) == tasks
+    run_turn(loop)
+    assert asyncio.all_tasks(loop) == tasks
+    assert early_all_tasks(loop) == tasks
+    assert early_tasks_all_tasks(loop) == tasks
+    future.set_result(None)
+    run_turn(loop)
+    assert asyncio.all_tasks(loop) == set()
+
+
+def test_within_a_task(loop):
+    async def main():
+        mine = asyncio.current_task()
+        assert early_current_task() is mine
+        other = asyncio.create_task(asyncio.sleep(0))
+        assert asyncio.all_tasks() == {mine, other}
+        await other
+        assert asyncio.all_tasks() == {mine}
+
+    loop.run_until_complete(main())
+
+
+def test_by_loop(loop, make_loop):
+    other = make_loop()
+    first = loop.create_task(waits(loop.create_future()))
+    second = other.create_task(waits(other.create_future()))
+    assert asyncio.all_tasks(loop) == {first}
+    assert asyncio.all_tasks(other) == {second}
+    for each, task in ((loop, first), (other, second)):
+        task.cancel()
+        run_until_idle(each)
+    assert asyncio.all_tasks(loop) == asyncio.all_tasks(other) == set()
+
+
+def test_done_failed_and_cancelled_ones_are_left_out(loop):
+    async def fails():
+        raise ZeroDivisionError
+
+    done = loop.create_task(asyncio.sleep(0))
+    failed = loop.create_task(fails())
+    cancelled = loop.create_task(asyncio.sleep(1000))
+    cancelled.cancel()
+    pending = loop.create_task(waits(loop.create_future()))
+    run_turns(loop, 3)
+    assert asyncio.all_tasks(loop) == {pending}
+    failed.exception()
+    pending.cancel()
+    run_until_idle(loop)
+    assert done.done()
+    assert cancelled.done()
+
+
+def test_in_another_thread(loop):
+    """A thread may list the tasks of a loop that runs elsewhere."""
+    listed = []
+    ready, go_on = threading.Event(), threading.Event()
+
+    def look():
+        ready.wait()
+        listed.append(asyncio.all_tasks(loop))
+        loop.call_soon_threadsafe(future.set_result, None)
+        go_on.set()
+
+    async def main():
+        ready.set()
+        await waits(future)
+
+    future = loop.create_future()
+    thread = threading.Thread(target=look)
+    thread.start()
+    task = loop.create_task(main())
+    loop.run_until_complete(task)
+    thread.join()
+    assert listed == [{task}]
+
+
+def test_the_set_does_not_keep_tasks_alive(loop, reports):
+    reference = weakref.ref(loop.create_task(waits(loop.create_future())))
+    run_turn(loop)
+    gc.collect()
+    reports.take()
+    gc.collect()
+    assert reference() is None
+    assert asyncio.all_tasks(loop) == set()
+
+
+def test_subclasses_are_listed(loop, implementation):
+    class MyTask(implementation.Task):
+        pass
+
+    task = MyTask(asyncio.sleep(0), loop=loop)
+    assert asyncio.all_tasks(loop) == {task}
+    run_until_idle(loop)
+
+
+def test_tasks_of_both_kinds(loop):
+    future = loop.create_future()
+    tasks = {ferrio.Task(waits(future), loop=loop), asyncio.Task(waits(future), loop=loop)}
+    assert asyncio.all_tasks(loop) == tasks
+    future.set_result(None)
+    run_until_idle(loop)
+
+
+def test_register_by_hand(loop):
+    """Third-party tasks enter themselves."""
+    future = loop.create_future()
+
+    class Task:
+        def __init__(self):
+            self._loop = loop
+
+        def get_loop(self):
+            return loop
+
+        def done(self):
+            return False
+
+    task = Task()
+    asyncio.tasks._register_task(task)
+    try:
+        assert task in asyncio.all_tasks(loop)
+    finally:
+        asyncio.tasks._unregister_task(task)
+    assert asyncio.all_tasks(loop) == set()
+    future.cancel()
+
+
+def test_enter_and_leave_by_hand(loop):
+    """Third-party tasks say when they step."""
+    task = loop.create_task(asyncio.sleep(0))
+    asyncio.tasks._enter_task(loop, task)
+    assert asyncio.current_task(loop) is task
+    asyncio.tasks._leave_task(loop, task)
+    assert asyncio.current_task(loop) is None
+    run_until_idle(loop)
+
+
+def test_a_foreign_task_steps_among_ours(loop):
+    """Its enter raises if the task before it was not left."""
+    seen = []
+
+    def foreign():
+        marker = object()
+        asyncio.tasks._enter_task(loop, marker)
+        seen.append(asyncio.current_task(loop) is marker)
+        asyncio.tasks._leave_task(loop, marker)
+
+    async def ours():
+        for _ in range(5):
+            loop.call_soon(foreign)
+            await asyncio.sleep(0)
+
+    loop.run_until_complete(asyncio.wait_for(ours(), 1000))
+    run_until_idle(loop)
+    assert seen == [True] * 5
+
+
+class TestTheSet:
+    """The standard library's own WeakSet object, which others hold as well."""
+
+    @pytest.fixture
+    def tasks(self):
+        return getattr(asyncio.tasks, REGISTRY)
+
+    def test_is_still_a_weak_set(self, tasks):
+        assert isinstance(tasks, weakref.WeakSet)
+
+    def test_contains_iterates_and_counts(self, loop, tasks):
+        before = len(tasks)
+        ours = ferrio.Task(waits(loop.create_future()), loop=loop)
+        theirs = asyncio.Task(waits(loop.create_future()), loop=loop)
+        assert ours in tasks
+        assert theirs in tasks
+        assert object() not in tasks
+        assert list(tasks).count(ours) == 1
+        assert list(tasks).count(theirs) == 1
+        assert len(tasks) == before + 2
+        assert bool(tasks)
+        for task in (ours, theirs):
+            task.cancel()
+        run_until_idle(loop)
+        assert ours not in tasks
+
+    def test_copies_and_unions(self, loop, tasks):
+        ours = ferrio.Task(waits(loop.create_future()), loop=loop)
+        assert ours in set(tasks)
+        assert ours in tasks.copy()
+        assert ours in tasks | weakref.WeakSet()
+        copied = tasks.copy()
+        ours.cancel()
+        run_until_idle(loop)
+        assert ours in copied
+        other = ferrio.Task(waits(loop.create_future()), loop=loop)
+        assert other not in copied
+        other.cancel()
+        run_until_idle(loop)
+
+    def test_adding_and_removing_a_task_of_ours(self, loop, tasks):
+        ours = ferrio.Task(waits(loop.create_future()), loop=loop)
+        tasks.add(ours)
+        assert list(tasks).count(ours) == 1
+        tasks.discard(ours)
+        ours.cancel()
+        run_until_idle(loop)
+        assert ours not in tasks
+
+
+def test_names_imported_before_ferrio():
+    """In a fresh process, where everything of asyncio was imported first."""
+    program = """
+import asyncio
+from asyncio import all_tasks, current_task
+from asyncio.tasks import all_tasks as again
+import ferrio
+
+async def main():
+    task = asyncio.create_task(asyncio.sleep(0))
+    mine = current_task()
+    assert type(mine) is ferrio.Task, type(mine)
+    assert all_tasks() == again() == asyncio.all_tasks() == {task, mine}
+    await task
+
+ferrio.run(main())
+print("ok")
+"""
+    outcome = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert (outcome.stdout, outcome.stderr) == ("ok\n", "")
+
+
+def test_many_tasks_come_and_go_while_they_are_listed(loop):
+    async def main():
+        future = loop.create_future()
+        tasks = [asyncio.create_task(waits(asyncio.shield(future))) for _ in range(200)]
+        for index, task in enumerate(tasks):
+            if index % 3 == 0:
+                task.cancel()
+            if index % 7 == 0:
+                await asyncio.sleep(0)
+            assert asyncio.current_task() in asyncio.all_tasks()
+        future.set_result(None)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    loop.run_until_complete(main())
