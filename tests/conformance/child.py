@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -92,6 +93,9 @@ class StreamingResult(unittest.TestResult):
         seconds = time.monotonic() - self._started
         self._send_end(self._running, self._outcome, "\n".join(self._details), seconds)
         self._running = None
+        if self._outcome == "failed":
+            # It has left things open, held by its traceback: not for the next test to meet.
+            gc.collect()
         # Fixtures of classes and modules run between tests: they get as much time.
         arm_watchdog(self._limit)
 
@@ -193,7 +197,7 @@ def run(channel: Channel, options: argparse.Namespace) -> None:
     except unittest.SkipTest as skip:
         channel.send("unavailable", reason=str(skip))
         return
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         # Whatever it is, the parent reports it.
         channel.send("broken", detail=traceback.format_exc())
         return

@@ -22,6 +22,7 @@ def install(loop: str) -> None:
         _substitute_tasks_and_futures()
         _substitute_loops()
         _substitute_test_loop()
+        _forbid_other_loops()
         _follow_logger()
 
 
@@ -78,6 +79,15 @@ def _substitute_test_loop() -> None:
     _replace(utils, "TestLoop", VirtualTimeLoop)
 
 
+def _forbid_other_loops() -> None:
+    """Have a test fail when it gets a loop of asyncio's all the same: it would show nothing."""
+
+    def refuse(self: object, *_: object) -> None:
+        raise AssertionError(f"{type(self).__name__} is not replaced by a loop of ferrio's")
+
+    _replace(base_events.BaseEventLoop, "__init__", refuse)
+
+
 class _BaseEventsLogger:
     """The logger that ``asyncio.base_events`` has at the moment."""
 
@@ -95,8 +105,8 @@ def _follow_logger() -> None:
             _replace(module, "logger", _BaseEventsLogger())
 
 
-def _replace(module: ModuleType, name: str, value: Any) -> None:
+def _replace(place: ModuleType | type, name: str, value: Any) -> None:
     """Replace a name that has to be there: in a Python that lacks it, something has moved."""
-    if name not in vars(module):
-        raise LookupError(f"{module.__name__} has no {name} to be replaced")
-    setattr(module, name, value)
+    if name not in vars(place):
+        raise LookupError(f"{place.__name__} has no {name} to be replaced")
+    setattr(place, name, value)

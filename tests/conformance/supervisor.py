@@ -62,7 +62,7 @@ class Child:
         self.limits = limits
         self._directory = tempfile.TemporaryDirectory(prefix="conformance-")
         # Closed by __exit__.
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._log: IO[bytes] = tempfile.TemporaryFile()
         self._messages, theirs = os.pipe()
         command = [sys.executable, str(CHILD), "--suite", suite, "--module", module]
         command += ["--loop", loop, "--limit", str(limits.test_seconds), "--channel", str(theirs)]

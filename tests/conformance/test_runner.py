@@ -195,6 +195,23 @@ class RunnerTests(unittest.TestCase):
         self.assertEqual(whole.closing_line(), "conformance: 1 passed, 0 failed, 0 skipped")
         self.assertIn("flaky: test_flaky.Flaky.test_fails_once", whole.text())
 
+    def test_a_failure_after_other_tests_is_not_flaky(self) -> None:
+        self.write(
+            "test_order",
+            """
+            import unittest
+            class Order(unittest.TestCase):
+                spoilt = False
+                def test_a_spoils(self):
+                    Order.spoilt = True
+                def test_b_is_spoilt(self):
+                    self.assertFalse(Order.spoilt)
+            """,
+        )
+        report, _ = self.examine("test_order")
+        # asyncio, which stands in for the loop under test, fails it in the same way.
+        self.assertEqual(report.verdicts["test_order.Order.test_b_is_spoilt"], Verdict.BROKEN_HERE)
+
     def test_what_asyncio_fails_too_is_told_apart(self) -> None:
         self.write(
             "test_machine",

@@ -1,8 +1,9 @@
 """Judges what became of each test: whether it is what the suite and the lists expect.
 
-On ferrio a test that fails is run once more, alone: when it passes then, it is flaky, which is
-reported but is no failure. What is left is run on asyncio: what fails there too tells of this
-machine and not of ferrio, and a skip that asyncio does not need is a failure.
+A test that fails is run once more, alone. When it passes then, and among the other tests of its
+module too, it is flaky, which is reported but is no failure. What is left is run on asyncio: what
+fails there too tells of this machine and not of ferrio. A skip that asyncio does not need is a
+failure.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Verdict(StrEnum):
     """What the outcome of a test means."""
 
     PASSED = "passed"
-    # Failed at first, passed when it was run alone.
+    # Failed at first, passed when it was run again.
     FLAKY = "flaky"
     FAILED = "failed"
     # Failed, as a list of exceptions says.
@@ -104,11 +105,19 @@ class Judge:
         report.seconds += result.seconds
 
     def _run_failures_again(self, report: ModuleReport) -> None:
+        """Tell flaky tests from failures."""
         failures = [test for test in report.tests(Verdict.FAILED) if test in report.listed]
         if len(failures) > MOST_RERUNS:
             return
-        for test in failures:
-            if self._supervisor.run_alone(test).outcome is Outcome.PASSED:
+        passed_alone = [
+            test for test in failures if self._supervisor.run_alone(test).outcome is Outcome.PASSED
+        ]
+        if not passed_alone:
+            return
+        # One that fails again among the others is not flaky: they leave something behind.
+        again = self._supervisor.run(report.module, self._chosen).results
+        for test in passed_alone:
+            if test in again and again[test].outcome is Outcome.PASSED:
                 report.verdicts[test] = Verdict.FLAKY
 
     def _compare_with_asyncio(self, report: ModuleReport) -> None:
