@@ -80,10 +80,11 @@ test-hard: build ## Run the slow tests: every interleaving (loom), AddressSaniti
 		echo "No nightly toolchain: AddressSanitizer is left out")
 	@$(RUN_JOBS) \
 		loom '$(LOOM)' \
-		$(foreach version,$(VERSIONS),stress-$(version) '.venv/$(version)/bin/python -m pytest tests/stress') \
+		$(foreach version,$(VERSIONS),stress-$(version) '.venv/$(version)/bin/python -m pytest --quiet tests/stress') \
+		$(foreach version,$(VERSIONS),poll-every-turn-$(version) 'FERRIO_POLL_EVERY_TURN=1 $(call CONFORMANCE,$(version)) --jobs 1') \
 		$(if $(NIGHTLY), \
-			asan-rust '$(ASAN_RUST)' \
 			asan-python 'scripts/with_asan.sh $(NEWEST) $(call PYTHON_TESTS,$(NEWEST)) tests/stress' \
+			asan-rust '$(ASAN_RUST)' \
 			asan-conformance 'scripts/with_asan.sh $(NEWEST) $(call CONFORMANCE,$(NEWEST)) --jobs 1')
 
 ##@ Checks
@@ -133,7 +134,7 @@ RUST_TESTS = $(if $(shell command -v cargo-nextest), \
 		cargo nextest run --workspace --exclude ferrio-py --locked, \
 		cargo test --workspace --exclude ferrio-py --locked --all-targets) \
 	&& cargo test --workspace --exclude ferrio-py --locked --doc
-PYTHON_TESTS = .venv/$(1)/bin/python -m pytest tests/python tests/demo
+PYTHON_TESTS = .venv/$(1)/bin/python -m pytest --quiet tests/python tests/demo tests/conformance
 LOOM = CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg loom" cargo test --locked -p ferrio-core --release --test loom_inject
 ASAN_RUST = CARGO_TARGET_DIR=target/asan-rust RUSTFLAGS=-Zsanitizer=address \
 	cargo +nightly test --locked -p ferrio-core --tests --target $$(rustc +nightly --version --verbose | sed -n "s/^host: //p")
@@ -142,7 +143,7 @@ CONFORMANCE = .venv/$(1)/bin/python tests/conformance/run.py
 CLIPPY = PYO3_PYTHON=$(call python_of,$(1)) CARGO_TARGET_DIR=target/clippy-$(1) cargo clippy --locked \
 	$(if $(filter $(NEWEST),$(1)),--workspace,-p ferrio-py) --all-targets -- -D warnings
 RUSTDOC = RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace --exclude ferrio-py
-MYPY = .venv/$(1)/bin/python -m mypy --strict python/ferrio && .venv/$(1)/bin/python -m mypy.stubtest --allowlist stubtest-allowlist.txt ferrio._ferrio
+MYPY = .venv/$(1)/bin/python -m mypy --strict python/ferrio examples/chat scripts/demo scripts/run_jobs.py && .venv/$(1)/bin/python -m mypy.stubtest --allowlist stubtest-allowlist.txt ferrio._ferrio
 
 # Environments. A stamp is newer than what its environment was made from.
 
