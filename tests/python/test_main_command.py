@@ -15,6 +15,7 @@ import ferrio
 
 PLAIN = [sys.executable]
 FERRIO = [sys.executable, "-m", "ferrio"]
+CONSOLE_SCRIPT = Path(sys.executable).with_name("ferrio")
 
 # The modules that make up a loop are asyncio's in one case and ferrio's in the other.
 LOOP_FRAME = re.compile(
@@ -245,17 +246,24 @@ async def main():
 """
 
 
-@pytest.mark.parametrize("start", ["asyncio.run(main())", "{ending}"], ids=["async", "plain"])
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda name: name.replace(" ", "_"))
-@pytest.mark.parametrize("how", ["script", "module"])
-def test_endings(directory, ending, start, how):
+@pytest.mark.parametrize(
+    ("command", "start"),
+    [
+        (["app.py"], "asyncio.run(main())"),
+        (["app.py"], "{ending}"),
+        (["-m", "app"], "asyncio.run(main())"),
+    ],
+    ids=["async_script", "plain_script", "async_module"],
+)
+def test_endings(directory, ending, command, start):
     statement = ENDINGS[ending]
     write(
         directory,
         "app.py",
         ENDING_PROGRAM.format(ending=statement, start=start.format(ending=statement)),
     )
-    outcome = run_both(*{"script": ["app.py"], "module": ["-m", "app"]}[how], cwd=directory)
+    outcome = run_both(*command, cwd=directory)
     # But for the loop's own modules, which are left out above, no line is about ferrio.
     assert "ferrio" not in LOOP_FRAME.sub("", outcome.errors)
 
@@ -398,6 +406,17 @@ def test_the_interactive_console_runs_on_ferrio(directory):
     assert "ferrio.loop" in outcome.output
     assert "ZeroDivisionError" in outcome.errors
     assert "program.py" not in outcome.errors
+
+
+@pytest.mark.skipif(not CONSOLE_SCRIPT.exists(), reason="ferrio is not installed")
+@pytest.mark.parametrize("how", ["script", "module"])
+def test_the_console_script(directory, how):
+    write(directory, "app.py", INTROSPECTION + "raise LookupError('at the end')")
+    arguments = [*{"script": ["app.py"], "module": ["-m", "app"]}[how], "one", "-h"]
+    plain = run(PLAIN, *arguments, cwd=directory)
+    ours = run([str(CONSOLE_SCRIPT)], *arguments, cwd=directory)
+    assert (ours.exit_code, ours.output, ours.errors) == (1, plain.output, plain.errors)
+    assert "usage: ferrio " in run([str(CONSOLE_SCRIPT)], "--help", cwd=directory).output
 
 
 def test_help_and_version(directory):
