@@ -52,9 +52,9 @@ impl Object {
     /// Sees a borrowed pointer as a reference for as long as it is lent.
     ///
     /// # Safety
-    /// * `*pointer` is a valid, non-null object for `'a`.
+    /// * `*pointer` is a valid, non-null object for as long as it is lent.
     #[inline]
-    pub(crate) unsafe fn view<'a>(pointer: &'a *mut sys::PyObject) -> &'a Object {
+    pub(crate) unsafe fn view(pointer: &*mut sys::PyObject) -> &Object {
         debug_assert!(!pointer.is_null());
         // SAFETY: `Object` is `repr(transparent)` over a non-null pointer.
         unsafe { &*std::ptr::from_ref(pointer).cast::<Object>() }
