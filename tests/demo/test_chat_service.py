@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from demo.client import answer_to
 from demo.outcome import expect
 from demo.rounds import messages_in

@@ -12,6 +12,7 @@ import pytest
 import ferrio
 from turns import run_turns
 
+
 # Arguments of every kind, hostile ones included.
 class Hostile:
     def __getattribute__(self, name):

@@ -1,4 +1,4 @@
-"""Debug mode: slow callbacks, wrong threads, callables that cannot be, and where things were made."""
+"""Debug mode: slow callbacks, wrong threads, what cannot be called, where things were made."""
 
 import asyncio
 import gc

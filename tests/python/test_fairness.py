@@ -1,4 +1,4 @@
-"""Nobody starves: always-ready descriptors, tasks that never wait, timers and threads share the loop."""
+"""Nobody starves: ready descriptors, tasks that never wait, timers and threads share the loop."""
 
 import asyncio
 import os
@@ -94,9 +94,7 @@ def test_tasks_that_never_wait_do_not_starve_threads(loop):
     arrived = []
 
     async def busy():
-        thread = threading.Thread(
-            target=loop.call_soon_threadsafe, args=(arrived.append, True)
-        )
+        thread = threading.Thread(target=loop.call_soon_threadsafe, args=(arrived.append, True))
         thread.start()
         while not arrived:
             await asyncio.sleep(0)

@@ -389,9 +389,7 @@ def test_something_else_whose_methods_fail(loop, broken, reports):
     if task.done():
         assert task.result() in ("result", f"caught {broken}")
     else:
-        assert any(
-            isinstance(report["exception"], ZeroDivisionError) for report in reports.take()
-        )
+        assert any(isinstance(report["exception"], ZeroDivisionError) for report in reports.take())
         task._log_destroy_pending = False
         task.get_coro().close()
         del task

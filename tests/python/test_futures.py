@@ -65,9 +65,7 @@ def test_exception_class_is_instantiated(future):
     assert type(future.exception()) is ZeroDivisionError
 
 
-@pytest.mark.parametrize(
-    "wrong", [42, "text", None, object(), int, [ZeroDivisionError]], ids=repr
-)
+@pytest.mark.parametrize("wrong", [42, "text", None, object(), int, [ZeroDivisionError]], ids=repr)
 def test_what_is_no_exception_cannot_be_set(future, wrong):
     with pytest.raises(TypeError):
         future.set_exception(wrong)

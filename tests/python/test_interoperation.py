@@ -254,9 +254,7 @@ def test_waiters_of_every_kind_keep_their_order(loop, future_class):
         future.add_done_callback(lambda done, number=round_number: order.append((number, "call")))
     future.set_result(None)
     run_until_idle(loop)
-    assert order == [
-        (number, name) for number in range(3) for name in (*TASKS, "call")
-    ]
+    assert order == [(number, name) for number in range(3) for name in (*TASKS, "call")]
 
 
 def test_gather_and_wait_over_every_kind(loop):
@@ -265,9 +263,7 @@ def test_gather_and_wait_over_every_kind(loop):
         return value
 
     async def main():
-        tasks = [
-            task_class(give(name), loop=loop) for name, task_class in TASKS.items()
-        ]
+        tasks = [task_class(give(name), loop=loop) for name, task_class in TASKS.items()]
         futures = [future_class(loop=loop) for future_class in FUTURES.values()]
         for number, future in enumerate(futures):
             loop.call_soon(future.set_result, number)

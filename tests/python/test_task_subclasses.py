@@ -215,9 +215,7 @@ def test_slots_whose_values_look_at_all_tasks_as_they_die(loop, implementation, 
 
 
 @pytest.mark.parametrize("has_slots", [True, False])
-def test_the_same_when_the_last_reference_is_the_queues(
-    make_loop, implementation, has_slots
-):
+def test_the_same_when_the_last_reference_is_the_queues(make_loop, implementation, has_slots):
     """Freed by its reference count, not by the garbage collector."""
     seen = []
 

@@ -868,6 +868,4 @@ def test_a_coroutine_that_was_never_awaited_is_warned_of(loop):
         warnings.simplefilter("always")
         nothing()
         gc.collect()
-    assert [str(warning.message) for warning in caught] == [
-        "coroutine 'nothing' was never awaited"
-    ]
+    assert [str(warning.message) for warning in caught] == ["coroutine 'nothing' was never awaited"]

@@ -11,6 +11,7 @@ import weakref
 from asyncio.selector_events import _SelectorSocketTransport
 
 import pytest
+
 from connected import BufferedRecorder, Recorder, receive, tcp_pair, unix_pair
 from ferrio.transports import SocketTransport
 from turns import run_turn, run_turns, run_until

@@ -10,6 +10,7 @@ import time
 import warnings
 
 import pytest
+
 from connected import Connection, Recorder
 from turns import run_turn, run_turns, run_until
 

@@ -6,6 +6,7 @@ import socket
 import threading
 
 import pytest
+
 from connected import BufferedRecorder, Recorder, tcp_pair
 from turns import run_turn, run_turns, run_until
 

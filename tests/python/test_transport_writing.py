@@ -6,6 +6,7 @@ import gc
 import logging
 
 import pytest
+
 from connected import Recorder
 from turns import run_turn, run_turns, run_until
 

@@ -1,6 +1,7 @@
 """Fixtures of the tests of transports."""
 
 import pytest
+
 from connected import PAIRS, Connection, Recorder
 
 

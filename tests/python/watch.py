@@ -1,4 +1,4 @@
-"""What a test must not leave behind: reports, warnings, log records, handles, tasks, descriptors."""
+"""What a test must not leave: reports, warnings, log records, handles, tasks, descriptors."""
 
 import asyncio
 import contextlib
@@ -63,9 +63,7 @@ class LogRecords(logging.Handler):
 
     def texts(self) -> list[str]:
         """The messages so far, with their tracebacks; they are forgotten here."""
-        return [
-            "\n".join(filter(None, (record.msg, record.exc_text))) for record in self.take()
-        ]
+        return ["\n".join(filter(None, (record.msg, record.exc_text))) for record in self.take()]
 
     @contextlib.contextmanager
     def attached(self) -> Any:
