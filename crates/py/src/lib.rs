@@ -23,31 +23,34 @@ mod imports;
 mod task;
 mod transport;
 
-use ffi::{Method, Object, Outcome, guard, methods, sys};
+use ffi::{Method, Object, Outcome, sys};
 
-/// Entry point that CPython calls on `import ferrio._ferrio`.
+/// Entry point that CPython calls on `import ferrio._ferrio`. It makes nothing yet: CPython may
+/// call it in another interpreter than the one that imports.
 #[unsafe(no_mangle)]
 pub extern "C" fn PyInit__ferrio() -> *mut sys::PyObject {
-    guard(init_module)
-}
-
-fn init_module() -> Outcome<Object> {
-    imports::require_main_interpreter()?;
-    let functions = methods(vec![Method::function(
-        c"_all_tasks",
-        |_arguments| task::all_tasks(),
-        c"Return the tasks of ferrio, of all loops, that are scheduled and not done.",
-    )]);
-    let module = ffi::create_module(
+    ffi::module_definition(
         c"_ferrio",
         c"asyncio's event loop, Task and Future in Rust.",
         functions,
-    )?;
+        fill_module,
+    )
+}
+
+fn functions() -> Vec<Method> {
+    vec![Method::function(
+        c"_all_tasks",
+        |_arguments| task::all_tasks(),
+        c"Return the tasks of ferrio, of all loops, that are scheduled and not done.",
+    )]
+}
+
+fn fill_module(module: &Object) -> Outcome<()> {
+    imports::require_main_interpreter()?;
     imports::load()?;
-    future::build(&module)?;
-    task::build(&module)?;
-    handle::build(&module)?;
-    transport::build(&module)?;
-    event_loop::build(&module)?;
-    Ok(module)
+    future::build(module)?;
+    task::build(module)?;
+    handle::build(module)?;
+    transport::build(module)?;
+    event_loop::build(module)
 }

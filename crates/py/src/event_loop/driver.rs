@@ -28,7 +28,8 @@ impl This<'_, EventLoop> {
     /// next run.
     pub(super) fn run_turns(self) -> Outcome<()> {
         self.check_closed()?;
-        self.refresh_overrides()?;
+        // Once a run also at what was put into the object's dict without a word.
+        self.look_for_overrides()?;
         // The loop must outlive its own run, whatever the callbacks do.
         let alive = self.own();
         let outcome = alive.core.run(&mut Run {

@@ -20,8 +20,6 @@ pub(crate) struct Overrides {
     time: Cell<bool>,
     /// The class's version tag when this was filled; 0 is never valid.
     version: Cell<u32>,
-    /// An attribute of that name was set on the object itself.
-    on_object: Cell<bool>,
 }
 
 impl Overrides {
@@ -52,8 +50,9 @@ impl This<'_, EventLoop> {
         self.look_for_overrides()
     }
 
+    /// Looks at the class and at the object's own attributes.
     #[cold]
-    fn look_for_overrides(self) -> Outcome<()> {
+    pub(super) fn look_for_overrides(self) -> Outcome<()> {
         let class = self.object().type_object();
         // SAFETY: the type object lives as long as the process.
         let base = EventLoop::type_object().object();
@@ -65,7 +64,7 @@ impl This<'_, EventLoop> {
             let name = interned(name)?;
             let mine = base.get_attr(&name)?;
             let actual = class.get_attr(&name)?;
-            let on_object = self.overrides.on_object.get() && self.has_own_attribute(&name)?;
+            let on_object = self.has_own_attribute(&name)?;
             flag.set(on_object || !actual.is(&mine));
         }
         self.overrides.version.set(self.object().type_version());
@@ -74,7 +73,9 @@ impl This<'_, EventLoop> {
     }
 
     fn has_own_attribute(self, name: &Object) -> Outcome<bool> {
-        let namespace = self.object().get_attr(&text("__dict__")?)?;
+        let Some(namespace) = self.object().find_attr(&text("__dict__")?)? else {
+            return Ok(false);
+        };
         // SAFETY: a live object; -1 means an exception is set.
         match unsafe { sys::PySequence_Contains(namespace.as_ptr(), name.as_ptr()) } {
             -1 => Err(crate::ffi::Raised::NOW),
@@ -92,7 +93,6 @@ impl This<'_, EventLoop> {
                 sys::PyUnicode_CompareWithASCIIString(name.as_ptr(), known.as_ptr()) == 0
             });
         if hides {
-            self.overrides.on_object.set(true);
             self.look_for_overrides()?;
         }
         Ok(())

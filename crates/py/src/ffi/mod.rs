@@ -40,7 +40,7 @@ pub(crate) use exception::{Outcome, Raised, SavedException};
 pub(crate) use free_list::FreeList;
 pub(crate) use linked::{Linked, LinkedList, Links};
 pub(crate) use method::{GetSet, Method, attributes, methods, required};
-pub(crate) use module::{create_module, python_version};
+pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{
     Extends, Instance, Native, Own, This, TypeBuilder, TypeObject, Visitor, call_captureless,
 };

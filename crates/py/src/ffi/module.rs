@@ -1,31 +1,84 @@
 //! The extension module itself.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int, c_void};
+use std::ptr;
+use std::sync::OnceLock;
 
-use super::{Object, Outcome, Raised, sys};
+use super::{Method, Object, Outcome, Raised, guard_status, methods, sys};
 
-/// A module object with `functions` in it.
+/// What fills the module; set once.
+static FILL: OnceLock<fn(&Object) -> Outcome<()>> = OnceLock::new();
+
+/// The definition, made once.
+static DEFINITION: OnceLock<Definition> = OnceLock::new();
+
+struct Definition(*mut sys::PyModuleDef);
+
+// SAFETY: made once and leaked; afterwards only CPython touches it.
+unsafe impl Send for Definition {}
+// SAFETY: as above.
+unsafe impl Sync for Definition {}
+
+/// The module's definition, for CPython to make the module of, in two phases: the second, `fill`,
+/// runs in the interpreter that imports, which may then refuse.
 ///
-/// It is made in one phase: its types and imports are shared by the process, so
-/// there is one module per process, in the main interpreter.
-pub(crate) fn create_module(
+/// It makes no Python object, as CPython asks of the first phase.
+pub(crate) fn module_definition(
     name: &'static CStr,
     doc: &'static CStr,
-    functions: &'static [sys::PyMethodDef],
-) -> Outcome<Object> {
-    let definition = Box::leak(Box::new(sys::PyModuleDef {
-        m_base: sys::PyModuleDef_HEAD_INIT,
-        m_name: name.as_ptr(),
-        m_doc: doc.as_ptr(),
-        m_size: -1,
-        m_methods: functions.as_ptr().cast_mut(),
-        m_slots: std::ptr::null_mut(),
-        m_traverse: None,
-        m_clear: None,
-        m_free: None,
-    }));
-    // SAFETY: a definition that lives forever; a new reference or null.
-    unsafe { Object::from_new(sys::PyModule_Create(definition)) }
+    functions: fn() -> Vec<Method>,
+    fill: fn(&Object) -> Outcome<()>,
+) -> *mut sys::PyObject {
+    FILL.get_or_init(|| fill);
+    let definition = DEFINITION.get_or_init(|| {
+        Definition(Box::leak(Box::new(sys::PyModuleDef {
+            m_base: sys::PyModuleDef_HEAD_INIT,
+            m_name: name.as_ptr(),
+            m_doc: doc.as_ptr(),
+            m_size: 0,
+            m_methods: methods(functions()).as_ptr().cast_mut(),
+            m_slots: slots(),
+            m_traverse: None,
+            m_clear: None,
+            m_free: None,
+        })))
+    });
+    // SAFETY: a definition that lives forever.
+    unsafe { sys::PyModuleDef_Init(definition.0) }
+}
+
+/// The slots, numbered as in CPython's `moduleobject.h`.
+fn slots() -> *mut sys::PyModuleDef_Slot {
+    const EXECUTE: c_int = 2;
+    #[cfg(Py_3_12)]
+    const MULTIPLE_INTERPRETERS: c_int = 3;
+    let slots = vec![
+        sys::PyModuleDef_Slot {
+            slot: EXECUTE,
+            value: execute as *mut c_void,
+        },
+        // The types and imports are shared by the process: see `imports.rs`.
+        #[cfg(Py_3_12)]
+        sys::PyModuleDef_Slot {
+            slot: MULTIPLE_INTERPRETERS,
+            value: ptr::null_mut(),
+        },
+        sys::PyModuleDef_Slot {
+            slot: 0,
+            value: ptr::null_mut(),
+        },
+    ];
+    slots.leak().as_mut_ptr()
+}
+
+unsafe extern "C" fn execute(module: *mut sys::PyObject) -> c_int {
+    guard_status(|| match FILL.get() {
+        // SAFETY: the module that CPython has just made, alive for the call.
+        Some(fill) => fill(unsafe { Object::view(&module) }),
+        None => Err(Raised::runtime_error(
+            "the module's definition was not made here",
+        )),
+    })
 }
 
 impl Object {

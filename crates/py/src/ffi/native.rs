@@ -439,6 +439,14 @@ impl<T: Native> TypeBuilder<T> {
 
     /// Builds the type, remembers it for `T` and adds it to `module`.
     pub(crate) fn build(mut self, module: &Object, base: Option<&TypeObject>) -> Outcome<()> {
+        if !T::type_object().as_ptr().is_null() {
+            // The module is imported a second time; its objects are still of the first's types.
+            let class = T::type_object().object();
+            // SAFETY: a live module and a live type.
+            return Raised::check(unsafe {
+                sys::PyModule_AddType(module.as_ptr(), class.as_ptr().cast())
+            });
+        }
         if let Some(base) = base {
             self.slot(sys::Py_tp_base, base.as_ptr().cast());
         }
