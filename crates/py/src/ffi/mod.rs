@@ -46,6 +46,6 @@ pub(crate) use native::{
 };
 pub(crate) use object::{Object, Ref, interned, none, text};
 pub(crate) use socket_object::{SocketCell, learn_socket_layout};
-pub(crate) use threads::{guard, guard_status, released, thread_id};
+pub(crate) use threads::{guard, guard_status, recursive, released, thread_id};
 
 pub(crate) use pyo3_ffi as sys;

@@ -77,3 +77,25 @@ pub(crate) fn thread_id() -> u64 {
     // SAFETY: asks the thread library, touches nothing.
     unsafe { PyThread_get_thread_ident() }
 }
+
+/// Runs `body` one level deeper, for what may go as deep as a user's objects are chained.
+///
+/// # Errors
+/// RecursionError at the interpreter's limit; `context` ends its message, as in
+/// " while cancelling a task".
+pub(crate) fn recursive<R>(
+    context: &'static std::ffi::CStr,
+    body: impl FnOnce() -> Outcome<R>,
+) -> Outcome<R> {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            // SAFETY: the level that was entered below, by this thread.
+            unsafe { sys::Py_LeaveRecursiveCall() }
+        }
+    }
+    // SAFETY: a C string; the thread holds the interpreter.
+    Raised::check(-unsafe { sys::Py_EnterRecursiveCall(context.as_ptr()) }.abs())?;
+    let _leave = Leave;
+    body()
+}

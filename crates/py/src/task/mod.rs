@@ -20,7 +20,7 @@ pub(crate) use python::build;
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{
     Context, Extends, FreeList, Linked, LinkedList, Links, Native, Object, ObjectCell, Outcome,
-    Own, Raised, This, TypeObject, Visitor, none, sys, text,
+    Own, Raised, This, TypeObject, Visitor, none, recursive, sys, text,
 };
 use crate::future::Future;
 use crate::imports::imports;
@@ -404,7 +404,8 @@ fn is_coroutine(object: &Object) -> Outcome<bool> {
 /// `awaited.cancel(msg=message)`.
 fn cancel_awaited(awaited: &Object, message: Option<&Object>) -> Outcome<bool> {
     if let Some(task) = This::<Task>::from_exact(awaited) {
-        return task.cancel(message);
+        // Tasks that wait for each other in a ring would go on for ever.
+        return recursive(c" while cancelling a task", || task.cancel(message));
     }
     if let Some(future) = This::<Future>::from_exact(awaited) {
         return future.cancel_future(message.cloned());
