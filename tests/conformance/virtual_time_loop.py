@@ -51,7 +51,7 @@ class VirtualTimeLoop(ferrio.EventLoop):
 
     def time(self) -> float:
         """Return the virtual time; between turns the clock is moved first."""
-        if self._new_deadlines and (not self.is_running() or _called_by_native_turn()):
+        if self._new_deadlines and self._is_between_turns():
             self._tell_clock()
         return self._virtual_time
 
@@ -62,7 +62,7 @@ class VirtualTimeLoop(ferrio.EventLoop):
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
         """Set a timer and remember to tell the clock."""
-        self._new_deadlines.append(when)
+        self._note_deadline(when)
         return super().call_at(when, callback, *args, context=context)
 
     def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:
@@ -71,7 +71,7 @@ class VirtualTimeLoop(ferrio.EventLoop):
         handle = super().call_later(delay, callback, *args, context=context)
         if len(self._new_deadlines) == known:
             # The loop did not go through call_at().
-            self._new_deadlines.append(handle.when())
+            self._note_deadline(handle.when())
         return handle
 
     def close(self) -> None:
@@ -84,6 +84,17 @@ class VirtualTimeLoop(ferrio.EventLoop):
         except StopIteration:
             return
         raise AssertionError("Time generator is not finished")
+
+    def _note_deadline(self, when: float) -> None:
+        self._new_deadlines.append(when)
+        if self.get_debug():
+            # Turns also ask for the time around each callback then, to find slow ones, so that
+            # the question does not tell where a turn begins. A callback does, one turn late.
+            super().call_soon(self._tell_clock)
+
+    def _is_between_turns(self) -> bool:
+        """Whether time() is called from outside, or by a turn that begins."""
+        return not self.is_running() or (not self.get_debug() and _called_by_native_turn())
 
     def _tell_clock(self) -> None:
         deadlines, self._new_deadlines = self._new_deadlines, []
@@ -138,7 +149,7 @@ def _called_by_native_turn() -> bool:
 
     Native code has no frame of its own: the caller is then the method that runs the turns.
     """
-    return sys._getframe(2).f_code is ferrio.EventLoop.run_forever.__code__
+    return sys._getframe(3).f_code is ferrio.EventLoop.run_forever.__code__
 
 
 def _assert_watched(watched: Any, fd: int, callback: Any, args: tuple[Any, ...]) -> None:
