@@ -8,6 +8,7 @@ the end of its log is shown, of the others its last line. Exits with 1 when any 
 
 import argparse
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -129,9 +130,14 @@ def main() -> int:
         Job(name, command, arguments.logs / f"{name}.log", arguments.seconds)
         for name, command in zip(arguments.jobs[::2], arguments.jobs[1::2], strict=True)
     ]
+    began = time.monotonic()
     failed = run_jobs(jobs, arguments.at_once)
-    took = sum(job.seconds or 0 for job in jobs)
-    print(f"{len(jobs) - failed} of {len(jobs)} jobs ok ({took:.0f} s of work)")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = time.monotonic() - began
+    print(
+        f"{len(jobs) - failed} of {len(jobs)} jobs ok in {took:.0f} s,"
+        f" {used.ru_utime + used.ru_stime:.0f} s of CPU time"
+    )
     return 1 if failed else 0
 
 
