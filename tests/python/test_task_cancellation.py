@@ -566,3 +566,41 @@ def test_a_timeout_that_comes_late_does_not_eat_a_cancellation(loop):
             return error.args
 
     assert loop.run_until_complete(main()) == ("from outside",)
+
+
+def test_tasks_that_wait_for_each_other(loop):
+    """A deadlock of the user's: cancelling goes round and round, and ends in an exception."""
+    tasks = []
+
+    async def waits(other):
+        await tasks[other]
+
+    tasks += [loop.create_task(waits(1)), loop.create_task(waits(0))]
+    run_turns(loop, 2)
+    with pytest.raises(RecursionError):
+        tasks[0].cancel()
+    for task in tasks:
+        task._log_destroy_pending = False
+    del task
+    tasks.clear()
+
+
+def test_a_long_chain_of_tasks_that_wait(loop):
+    """As long as the recursion that Python allows; then an exception, never a crash."""
+
+    async def waits(task):
+        await (loop.create_future() if task is None else task)
+
+    tasks = [None]
+    for _ in range(50_000):
+        tasks.append(loop.create_task(waits(tasks[-1])))
+    run_turns(loop, 2)
+    try:
+        assert tasks[-1].cancel()
+    except RecursionError:
+        for task in tasks[1:]:
+            task._log_destroy_pending = False
+        # The waiting ends from the other side, one after the other.
+        tasks[1].cancel()
+    run_until_idle(loop, turns=200_000)
+    assert all(task.cancelled() for task in tasks[1:])
