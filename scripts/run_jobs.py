@@ -123,6 +123,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1800, help="for one job, at most")
     parser.add_argument("jobs", nargs="+", metavar="NAME COMMAND")
     arguments = parser.parse_args()
+    # A shell without job control starts what it puts into the background with SIGINT ignored, and
+    # what we start would inherit that: tests of Ctrl-C would wait for ever.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if len(arguments.jobs) % 2:
         parser.error("every name needs its command")
     arguments.logs.mkdir(parents=True, exist_ok=True)
