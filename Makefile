@@ -57,13 +57,14 @@ demo: say-pythons .venv/$(NEWEST)/wheel.stamp ## Run a FastAPI service on asynci
 .PHONY: test
 test: build ## Run all tests: Rust, Python on every version, CPython's own suite
 	@scripts/need_cpython_tests.sh $(foreach version,$(VERSIONS),$(call python_of,$(version)))
-	@$(RUN_JOBS) rust '$(call RUST_TESTS,test)' \
+	@$(RUN_JOBS) rust '$(RUST_TESTS)' \
 		$(foreach version,$(VERSIONS),python-$(version) '$(call PYTHON_TESTS,$(version))') \
-		$(foreach version,$(VERSIONS),conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1')
+		$(foreach version,$(VERSIONS),conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1') \
+		benchmark-harness '.venv/$(NEWEST)/bin/python -m pytest --quiet benchmarks'
 
 .PHONY: test-rust
 test-rust: ## Run the Rust tests and the examples in the documentation
-	@$(call RUST_TESTS,test)
+	@$(RUST_TESTS)
 
 .PHONY: test-python
 test-python: build ## Run the Python tests, on every version
