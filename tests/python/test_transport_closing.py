@@ -12,9 +12,9 @@ from asyncio.selector_events import _SelectorSocketTransport
 
 import pytest
 
-from connected import BufferedRecorder, Recorder, receive, tcp_pair, unix_pair
+from connected import BufferedRecorder, Recorder, receive, run_until, tcp_pair, unix_pair
 from ferrio.transports import SocketTransport
-from turns import run_turn, run_turns, run_until
+from turns import run_turn, run_turns
 
 pytest_plugins = ["transport_fixtures"]
 
@@ -136,6 +136,7 @@ def test_ending_in_the_callback_that_the_same_event_follows(loop, connect):
     other.protocol.on_data = lambda _: one.transport.abort()
     one.peer.sendall(b"x")
     other.peer.sendall(b"y")
+    run_until(loop, lambda: one.protocol.is_lost or other.protocol.is_lost)
     run_turns(loop, 5)
     assert sorted([one.protocol.names, other.protocol.names]) == [
         ["made", "data"],

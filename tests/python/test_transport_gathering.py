@@ -11,8 +11,8 @@ import warnings
 
 import pytest
 
-from connected import Connection, Recorder
-from turns import run_turn, run_turns, run_until
+from connected import Connection, Recorder, run_until
+from turns import run_turn, run_turns
 
 pytest_plugins = ["transport_fixtures"]
 
@@ -81,6 +81,13 @@ def test_the_turns_are_kept_apart(loop, records):
 def test_outside_of_a_turn_nothing_waits(records):
     write_all(records.transport)
     assert records.records() == WRITTEN
+
+
+def test_lines_are_one_system_call_wherever_they_are_written(records):
+    records.transport.writelines(WRITTEN)
+    assert records.records() == [b"onetwothree"]
+    records.transport.writelines([b"a", b"b" * 60_000, b"c"])
+    assert [len(record) for record in records.records()] == [60_002]
 
 
 def test_turning_it_off(loop, records, implementation):
@@ -234,9 +241,9 @@ def test_nothing_waits_long_while_callbacks_go_on(loop, connection):
             pass
 
     loop.call_soon(write_and_be_busy)
-    loop.call_soon(lambda: seen.append(connection.nothing_sent()))
+    loop.call_soon(lambda: seen.append(connection.receive(1)))
     run_turn(loop)
-    assert seen == [False]
+    assert seen == [b"x"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -334,7 +341,7 @@ def test_a_write_while_a_protocol_is_told_to_pause(loop, connect):
 
 def test_the_next_turn_looks_for_what_was_written(loop, connect):
     # A busy loop does not ask the kernel for events in each turn, but after a write it does.
-    connection = connect()
+    connection = connect(pair="unix")
     other = Recorder()
     loop.run_until_complete(loop.create_connection(lambda: other, sock=connection.peer))
     received = []

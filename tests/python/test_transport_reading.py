@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from connected import BufferedRecorder, Recorder, tcp_pair
-from turns import run_turn, run_turns, run_until
+from connected import BufferedRecorder, Recorder, run_until, tcp_pair
+from turns import run_turn, run_turns
 
 pytest_plugins = ["transport_fixtures"]
 
@@ -60,14 +60,14 @@ def test_much_data_comes_in_pieces_no_larger_than_asyncios(loop, connection):
     sender = threading.Thread(target=connection.peer.sendall, args=(data,))
     sender.start()
     protocol = connection.protocol
-    run_until(loop, lambda: len(protocol.received) == len(data), turns=100_000)
+    run_until(loop, lambda: len(protocol.received) == len(data))
     sender.join()
     assert protocol.received == data
     assert max(len(event[1]) for event in protocol.events[1:]) <= 256 * 1024
 
 
 def test_one_read_for_each_turn(loop, connect):
-    connection = connect(BufferedRecorder(4))
+    connection = connect(BufferedRecorder(4), pair="unix")
     connection.peer.sendall(b"0123456789")
     run_until(loop, lambda: connection.protocol.received)
     assert connection.protocol.received == b"0123"
@@ -114,7 +114,8 @@ def test_pausing_in_data_received_and_resuming_at_once(loop, connect):
 
     protocol.on_data = pause
     connection.peer.sendall(b"abcd")
-    run_turns(loop, 8)
+    run_until(loop, lambda: len(protocol.received) == 3)
+    run_turns(loop, 3)
     assert protocol.received == b"abc"
 
 
@@ -124,6 +125,7 @@ def test_paused_by_an_earlier_callback_of_the_same_turn(loop, connect):
     other.protocol.on_data = lambda _: one.transport.pause_reading()
     one.peer.sendall(b"x")
     other.peer.sendall(b"y")
+    run_until(loop, lambda: one.protocol.received or other.protocol.received)
     run_turns(loop, 5)
     assert len(one.protocol.received + other.protocol.received) == 1
 
@@ -375,9 +377,10 @@ def test_another_protocol_from_within_the_first(loop, connection):
     second, third = BufferedRecorder(), Recorder()
     first.on_data = lambda _: transport.set_protocol(second)
     second.on_data = lambda _: transport.set_protocol(third)
-    for data in (b"one", b"two", b"three"):
+    for data, protocol in ((b"one", first), (b"two", second), (b"three", third)):
         connection.peer.sendall(data)
-        run_turns(loop, 3)
+        while not protocol.received:
+            run_turn(loop)
     assert transport.get_protocol() is third
     assert [each.received for each in (first, second, third)] == [b"one", b"two", b"three"]
     connection.peer.close()
@@ -407,9 +410,10 @@ def test_the_context_of_a_connection(loop, connect):
     context = contextvars.copy_context()
     context.run(variable.set, "of the connection")
     connection = context.run(connect, protocol)
-    for _ in range(2):
+    for count in (1, 2):
         connection.peer.sendall(b"x")
-        run_turns(loop, 3)
+        while len(seen) < count:
+            run_turn(loop)
     # Both calls share one context, which is nobody else's.
     assert seen == ["of the connection", "changed by the protocol"]
     assert variable.get() == "outside"

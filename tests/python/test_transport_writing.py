@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from connected import Recorder
-from turns import run_turn, run_turns, run_until
+from connected import Recorder, run_until
+from turns import run_turn, run_turns
 
 pytest_plugins = ["transport_fixtures"]
 
@@ -418,8 +418,9 @@ def test_waiting_for_a_connection_that_breaks(loop, connection):
     assert isinstance(waiter.exception(), ConnectionError)
 
 
-def test_two_transports_in_one_loop(loop, connection):
+def test_two_transports_in_one_loop(loop, connect):
     # A write is seen by the other side's protocol in the next turn.
+    connection = connect(pair="unix")
     other = Recorder()
     loop.run_until_complete(loop.create_connection(lambda: other, sock=connection.peer))
     loop.call_soon(connection.transport.write, b"x")

@@ -80,14 +80,14 @@ impl This<'_, StreamTransport> {
     #[inline]
     fn receive_bytes(self) -> Outcome<io::Result<Option<Object>>> {
         let event_loop = self.owner()?;
-        let mut memory = event_loop.gathering.take_receive_buffer();
-        let received = self.receive(&mut memory);
-        let data = match received {
+        let mut buffer = event_loop.gathering.take_receive_buffer();
+        let memory = buffer.as_mut_slice();
+        let data = match self.receive(memory) {
             Ok(0) => Ok(Ok(None)),
             Ok(length) => Object::from_bytes(&memory[..length]).map(|data| Ok(Some(data))),
             Err(error) => Ok(Err(error)),
         };
-        event_loop.gathering.put_receive_buffer(memory);
+        event_loop.gathering.put_receive_buffer(buffer);
         data
     }
 

@@ -16,6 +16,15 @@ use crate::imports::imports;
 /// A turn gathers no more than this for one transport.
 const MOST_GATHERED: usize = 64 * 1024;
 
+/// For whose sake a write may be held back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// The turn's, while the loop drains one.
+    Turn,
+    /// That of the other lines of one `writelines()`, in or outside of a turn.
+    Lines,
+}
+
 impl StreamTransport {
     /// Empties the buffer; the pieces are the caller's to drop.
     #[must_use]
@@ -55,7 +64,7 @@ impl This<'_, StreamTransport> {
             return self.count_lost_write();
         }
         match Data::of(data) {
-            Ok(data) => self.put(&data),
+            Ok(data) => self.put(&data, Hold::Turn),
             Err(raised) => self.write_failed(&only_ordinary(raised)?),
         }
     }
@@ -88,11 +97,14 @@ impl This<'_, StreamTransport> {
         for data in all.iter().filter(|data| !data.as_slice().is_empty()) {
             // What an earlier line met with may have ended the connection.
             if self.is_lost() {
-                break;
+                return Ok(());
             }
-            self.put(data)?;
+            self.put(data, Hold::Lines)?;
         }
-        Ok(())
+        if self.owner()?.gathering.is_open() {
+            return Ok(());
+        }
+        self.flush()
     }
 
     #[inline]
@@ -128,19 +140,22 @@ impl This<'_, StreamTransport> {
         Ok(())
     }
 
-    /// Takes bytes to be written: behind those that wait for the kernel, to be sent at the end
-    /// of the turn, or to be sent now.
+    /// Takes bytes to be written: behind those that wait for the kernel, to be sent with others,
+    /// or to be sent now.
     #[inline]
-    fn put(self, data: &Data<'_>) -> Outcome<()> {
+    fn put(self, data: &Data<'_>, hold: Hold) -> Outcome<()> {
         if self.output.get() == Output::Refused {
             self.push(data.keep(0));
             return self.pause_if_full();
         }
         let event_loop = self.owner()?;
-        if event_loop.gathering.is_open() && self.has_room_to_gather(data.as_slice().len()) {
+        let open = event_loop.gathering.is_open();
+        if (open || hold == Hold::Lines) && self.has_room_to_gather(data.as_slice().len()) {
             self.push(data.keep(0));
             self.output.set(Output::Gathered);
-            event_loop.gathering.enlist(self);
+            if open {
+                event_loop.gathering.enlist(self);
+            }
             return Ok(());
         }
         let outcome = self.send(Some(data));
