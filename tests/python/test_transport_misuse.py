@@ -6,9 +6,9 @@ import gc
 import socket
 
 import pytest
-from connected import Recorder, run_until, unix_pair
 
 import ferrio
+from connected import Recorder, run_until, unix_pair
 from ferrio import _ferrio
 from ferrio.transports import SocketTransport
 
