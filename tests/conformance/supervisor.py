@@ -125,6 +125,8 @@ class Child:
 
     def end(self) -> int:
         """Kill the child if it lives, and all that it started; return its exit status."""
+        if self._process.returncode is not None:
+            return self._process.returncode
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
