@@ -264,13 +264,14 @@ class TestExecutor:
         release = threading.Event()
 
         async def main():
-            loop.run_in_executor(None, release.wait)
+            job = loop.run_in_executor(None, release.wait)
             with pytest.warns(
                 RuntimeWarning,
                 match=r"^The executor did not finishing joining its threads within 0\.01 seconds\.",
             ):
                 await loop.shutdown_default_executor(0.01)
             release.set()
+            await job
 
         loop.run_until_complete(main())
 
@@ -548,7 +549,9 @@ class TestAsyncGenerators:
             await anext(kept[0])
             await anext(generate("dropped"))
             gc.collect()
-            await asyncio.sleep(0.001)
+            # A finalizer schedules a task, which closes the generator.
+            for _ in range(10):
+                await asyncio.sleep(0)
             assert closed == ["dropped"]
 
         kept = []
