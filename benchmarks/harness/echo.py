@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from harness.sample import Sample, sample_at_rate
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-BUILD_COMMAND = ["cargo", "build", "--release", "--package", "ferrio-load"]
+BUILD_COMMAND = ["cargo", "build", "--quiet", "--release", "--package", "ferrio-load"]
 
 
 class LoadClientMissing(Exception):
@@ -31,12 +32,10 @@ def load_client() -> Path:
 
 
 def build_load_client() -> Path:
-    """Build the load client when it is missing, and return its executable."""
-    try:
-        return load_client()
-    except LoadClientMissing:
+    """Bring the load client up to date where there is a cargo, and return its executable."""
+    if shutil.which("cargo"):
         subprocess.run(BUILD_COMMAND, cwd=ROOT, check=True)
-        return load_client()
+    return load_client()
 
 
 def processors() -> tuple[list[str], list[str]]:
