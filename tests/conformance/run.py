@@ -11,6 +11,7 @@ when it cannot run. ``README.md`` beside this file says more.
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import platform
@@ -99,9 +100,7 @@ def why_impossible(loop: str) -> str | None:
 
 def suite_directory() -> Path:
     """Return where this Python keeps the tests of asyncio."""
-    import test
-
-    return Path(test.__path__[0]) / "test_asyncio"
+    return Path(importlib.import_module("test").__path__[0]) / "test_asyncio"
 
 
 def modules_to_run(

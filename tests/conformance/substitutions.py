@@ -92,7 +92,7 @@ class _BaseEventsLogger:
     """The logger that ``asyncio.base_events`` has at the moment."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(base_events.logger, name)
+        return getattr(vars(base_events)["logger"], name)
 
 
 def _follow_logger() -> None:
@@ -100,8 +100,9 @@ def _follow_logger() -> None:
 
     It is the logger ``asyncio`` for both; a patched name in another's module is not seen by us.
     """
+    logger = vars(base_events)["logger"]
     for name, module in list(sys.modules.items()):
-        if name.startswith("ferrio.") and getattr(module, "logger", None) is base_events.logger:
+        if name.startswith("ferrio.") and vars(module).get("logger") is logger:
             _replace(module, "logger", _BaseEventsLogger())
 
 

@@ -17,10 +17,12 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Generator
-from typing import Any
+from contextvars import Context
+from typing import Any, TypeVarTuple
 
 import ferrio
 
+_Arguments = TypeVarTuple("_Arguments")
 Clock = Generator[float | None, float, None]
 
 
@@ -60,12 +62,24 @@ class VirtualTimeLoop(ferrio.EventLoop):
         if advance:
             self._virtual_time += advance
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*_Arguments], object],
+        *args: *_Arguments,
+        context: Context | None = None,
+    ) -> Any:
         """Set a timer and remember to tell the clock."""
         self._note_deadline(when)
         return super().call_at(when, callback, *args, context=context)
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*_Arguments], object],
+        *args: *_Arguments,
+        context: Context | None = None,
+    ) -> Any:
         """Set a timer and remember to tell the clock."""
         known = len(self._new_deadlines)
         handle = super().call_later(delay, callback, *args, context=context)
@@ -108,11 +122,15 @@ class VirtualTimeLoop(ferrio.EventLoop):
 
     # File descriptors
 
-    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+    def add_reader(
+        self, fd: Any, callback: Callable[[*_Arguments], object], *args: *_Arguments
+    ) -> None:
         """Write a reader down."""
         self.readers[fd] = ferrio.Handle(callback, args, self, None)
 
-    def add_writer(self, fd: Any, callback: Any, *args: Any) -> None:
+    def add_writer(
+        self, fd: Any, callback: Callable[[*_Arguments], object], *args: *_Arguments
+    ) -> None:
         """Write a writer down."""
         self.writers[fd] = ferrio.Handle(callback, args, self, None)
 
