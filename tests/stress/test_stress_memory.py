@@ -180,12 +180,11 @@ def test_subclasses(implementation, loop):
     assert not any(reference() for reference in references)
 
 
-def test_a_hundred_thousand_parked_tasks(loop, implementation):
-    """And all of it is given back."""
-    future = loop.create_future()
+def test_many_parked_tasks(loop):
+    """What they cost is given back."""
 
     async def waits():
-        await asyncio.shield(future)
+        await loop.create_future()
 
     def repeat():
         tasks = [loop.create_task(waits()) for _ in range(20_000)]
@@ -200,4 +199,3 @@ def test_a_hundred_thousand_parked_tasks(loop, implementation):
         assert all(task.done() for task in tasks)
 
     assert_steady(repeat, rounds=4, tolerance=8192)
-    future.cancel()
