@@ -332,6 +332,29 @@ def test_what_leaves_the_loop_from_flow_control_keeps_nothing_from_being_sent(lo
     assert other.receive(4 * sent) == b"sent" * sent
 
 
+@pytest.mark.parametrize("how", ["stop", "turn it off"])
+def test_what_the_kernel_refuses_in_a_callback_of_the_connection(loop, connect, how):
+    # The connection's own context is entered when the loop sends.
+    connection = connect(pair="unix")
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    connection.transport.set_write_buffer_limits(0)
+    data = bytes(range(256)) * 200
+
+    def write_and_have_it_sent(_):
+        connection.transport.write(data)
+        if how == "stop":
+            loop.stop()
+        else:
+            loop.gather_writes = False
+        assert connection.protocol.names[-1] == "pause"
+
+    connection.protocol.on_data = write_and_have_it_sent
+    connection.peer.sendall(b"x")
+    run_until(loop, lambda: connection.protocol.received)
+    assert connection.drain(len(data)) == data
+    run_until(loop, lambda: connection.protocol.names[-1] == "resume")
+
+
 def test_a_write_while_a_protocol_is_told_to_pause(loop, connect):
     one, other = connect(), connect()
     one.protocol.on_pause = lambda: other.transport.write(b"paused")

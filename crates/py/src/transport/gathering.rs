@@ -3,11 +3,20 @@
 //! A protocol often writes several times in one turn: a header, a body, the next answer. While
 //! the loop drains a turn such writes wait in their transport, and one system call sends them all.
 //! Nobody can tell but by counting system calls, because they are sent before anything by which
-//! one could: see [`This::flush`](crate::ffi::This) for a transport's own reasons. The loop's are
+//! one could. A transport sends what it has gathered
 //!
-//! - the end of the turn, also when it is left by an exception;
-//! - 100 µs since the first byte of them all, seen when a callback returns;
-//! - `stop()`, a fork, and `gather_writes` being turned off.
+//! - before it would hold more than 64 KiB, or more pieces than one system call takes;
+//! - in `get_write_buffer_size`, `set_write_buffer_limits`, `write_eof`, `close`, `abort`,
+//!   `set_protocol` (which `start_tls` calls), `_make_empty_waiter` (which `sendfile` calls),
+//!   `get_extra_info("socket")` and `_sock`, and when a protocol's error ends the connection.
+//!
+//! The loop has them all sent
+//!
+//! - at the end of the turn, also when it is left by an exception;
+//! - 100 µs after the first of them, as seen when a callback returns;
+//! - in `stop()`, before a fork, and when `gather_writes` is turned off.
+//!
+//! Outside of a turn nothing waits: a peer may be read in the very next line.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

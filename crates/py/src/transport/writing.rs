@@ -187,7 +187,24 @@ impl This<'_, StreamTransport> {
         if matches!(outcome, Ok(Output::Idle)) {
             return Ok(());
         }
-        let settled = self.in_context(&self.value().read_context, |this| this.settle(outcome));
+        self.settle_for_loop(outcome)
+    }
+
+    #[cold]
+    fn settle_for_loop(self, outcome: io::Result<Output>) -> Outcome<()> {
+        let context = self.read_context.get();
+        let entered = match context.as_ref().map(Context::enter) {
+            None => None,
+            Some(Ok(entered)) => Some(entered),
+            Some(Err(raised)) => {
+                // It is entered already: a callback of this connection has stopped the loop or
+                // forked. Then this is the right context.
+                raised.discard();
+                None
+            }
+        };
+        let settled = self.settle(outcome);
+        drop(entered);
         self.contain(settled, "_flush")
     }
 
