@@ -124,9 +124,10 @@ def main() -> int:
     parser.add_argument("jobs", nargs="+", metavar="NAME COMMAND")
     arguments = parser.parse_args()
     # A shell without job control starts what it puts into the background with SIGINT ignored, and
-    # what we start would inherit that: tests of Ctrl-C would wait for ever.
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # what we start would inherit that: tests of Ctrl-C would wait for ever. Jobs have sessions of
+    # their own, so whatever ends us has to pass through here for them to be ended, too.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     if len(arguments.jobs) % 2:
         parser.error("every name needs its command")
     arguments.logs.mkdir(parents=True, exist_ok=True)
