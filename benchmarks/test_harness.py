@@ -299,6 +299,21 @@ def test_rounds_are_interleaved_and_a_failure_is_not_repeated(
     assert results["a-case"]["rloop"].failure == "no"
 
 
+def test_an_interrupted_run_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The samples before the interrupt."""
+    samples = iter([Sample(50, 500, 0)])
+
+    def fake(case: Case, loop: str, target_ns: int, operations: int | None) -> Sample:
+        try:
+            return next(samples)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("harness.schedule.take_sample", fake)
+    results = run_rounds([a_case()], ["asyncio", "uvloop"], 2, 1, lambda *_: None)
+    assert [len(series.samples) for series in results["a-case"].values()] == [1, 0]
+
+
 def test_a_missing_loop_says_so() -> None:
     """With the package's name."""
     with pytest.raises(LoopMissing, match="no_such_loop"):

@@ -7,6 +7,7 @@ down for a while slows all loops alike: A B C, A B C, and not A A, B B, C C.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from harness.case import Case, EchoCase, ServiceCase, WrongResult
@@ -55,18 +56,20 @@ def run_rounds(
     """Take `rounds` samples of each case on each loop; `report` is told of each.
 
     The first round finds how many operations a sample needs, and the others take as many. What
-    failed once is not tried again.
+    failed once is not tried again. Interrupted, it returns what there is.
     """
     results: Results = {
         case.name: {loop: Series() for loop in contestants(case, loops)} for case in cases
     }
-    for round_number in range(rounds):
-        for case in cases:
-            for loop, series in results[case.name].items():
-                if series.failure is not None:
-                    continue
-                _extend(series, case, loop, target_ns)
-                report(round_number, case, loop, series)
+    # An interrupt ends the run, and what has been measured by then is reported.
+    with suppress(KeyboardInterrupt):
+        for round_number in range(rounds):
+            for case in cases:
+                for loop, series in results[case.name].items():
+                    if series.failure is not None:
+                        continue
+                    _extend(series, case, loop, target_ns)
+                    report(round_number, case, loop, series)
     return results
 
 
