@@ -13,6 +13,9 @@ use crate::connection::{self, Received};
 /// Bytes read from a connection at once.
 const READ_SIZE: usize = 256 * 1024;
 
+/// Alignment of the memory that is read into.
+const PAGE: usize = 4096;
+
 /// Events taken from one wait.
 const EVENTS: usize = 1024;
 
@@ -56,7 +59,7 @@ impl Server {
             listener,
             connections: HashMap::new(),
             next_token: FIRST_CONNECTION,
-            buffer: vec![0; READ_SIZE],
+            buffer: vec![0; READ_SIZE + PAGE],
         })
     }
 
@@ -127,7 +130,7 @@ impl Server {
         let goes_on = if flags.contains(EventFlags::OUT) {
             connection.flush()
         } else {
-            connection.echo(&mut self.buffer)
+            connection.echo(aligned(&mut self.buffer))
         };
         if !matches!(goes_on, Ok(true)) {
             // The end, or an error that concerns this connection only: dropping it closes it.
@@ -146,6 +149,15 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// The part of the buffer that begins at a page.
+///
+/// The kernel's copy runs at half its speed on some processors when source and destination lie
+/// unfavourably within their pages, which memory from an allocator, 16 bytes into a page, does.
+fn aligned(buffer: &mut [u8]) -> &mut [u8] {
+    let start = buffer.as_ptr().align_offset(PAGE);
+    &mut buffer[start..start + READ_SIZE]
 }
 
 /// One client of the server.
