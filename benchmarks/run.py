@@ -20,13 +20,14 @@ from pathlib import Path
 
 import cases  # noqa: F401  (registers the cases)
 from harness.bars import RUNNER, read_bars
-from harness.case import Case, EchoCase, ServiceCase, registered
+from harness.case import Case, EchoCase, ServiceCase, WebCase, registered
 from harness.echo import build_load_client
 from harness.loops import LOOPS, LoopMissing
 from harness.record import Record, file_stem, make_record, read, stolen_ticks, write
 from harness.report import bars_table, failures, figure, heading, idle_servers, results_table
 from harness.schedule import Series, run_rounds
 from harness.service import service_python
+from harness.web import missing
 
 RECORDS = Path(__file__).resolve().parent / "record"
 
@@ -92,6 +93,7 @@ def measure(arguments: argparse.Namespace) -> Record:
     if any(isinstance(case, ServiceCase) for case in chosen) and service_python() is None:
         tell("left out: the service, which needs the environment that `make build` makes")
         chosen = [case for case in chosen if not isinstance(case, ServiceCase)]
+    chosen = [case for case in chosen if can_serve(case)]
     load = os.getloadavg()[0]
     if load > BUSY * len(os.sched_getaffinity(0)):
         tell(f"warning: the machine is busy (load average {load:.1f}); expect noise")
@@ -120,6 +122,14 @@ def measure(arguments: argparse.Namespace) -> Record:
         "stolen_percent": round(100 * (after[0] - before[0]) / max(after[1] - before[1], 1), 1),
     }
     return make_record(chosen, loops, settings, results)
+
+
+def can_serve(case: Case) -> bool:
+    """Whether there is what a web server is made of, telling what is not there."""
+    lacking = missing(case) if isinstance(case, WebCase) else []
+    if lacking:
+        tell(f"left out: {case.name}, which needs {', '.join(lacking)}")
+    return not lacking
 
 
 def choose_cases(patterns: str) -> list[Case]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,18 +24,20 @@ from harness.case import (
     FunctionCase,
     MemoryCase,
     Unit,
+    WebCase,
     WrongResult,
     registered,
     verify,
 )
 from harness.loops import FLOOR, LOOPS, Loop, LoopMissing
-from harness.processes import Companion, ProcessFailed, process_cpu_ns
+from harness.processes import Companion, ProcessFailed, process_cpu_ns, worker_command
 from harness.record import CaseRecord, Record
 from harness.report import bars_table, figure, mark, results_table
 from harness.sample import Sample, calibrate, sample_in_this_process
 from harness.schedule import Series, contestants, run_rounds, take_sample
 from harness.service import LINE
 from harness.summary import summarize
+from harness.web import check_answer, check_report, count, missing
 
 ASYNCIO = LOOPS["asyncio"].factory()
 
@@ -42,6 +46,7 @@ IN_PROCESS = [
 ]
 MEMORY = [case for case in registered().values() if isinstance(case, MemoryCase)]
 ECHO = [case for case in registered().values() if isinstance(case, EchoCase)]
+WEB = [case for case in registered().values() if isinstance(case, WebCase)]
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +91,71 @@ def test_an_echo_case_brings_every_message_back(case: EchoCase) -> None:
 def test_the_floor_echoes() -> None:
     """The server without Python is sampled like the others."""
     assert take_sample(ECHO[1], FLOOR, 1, 100).operations == 100
+
+
+@pytest.mark.parametrize("case", WEB, ids=named)
+def test_a_web_server_answers_rightly_and_counts(case: WebCase) -> None:
+    """To the last byte; a wrong body and a wrong type are noticed."""
+    if lacking := [package for package in missing(case) if package != "wrk"]:
+        pytest.skip(f"not installed: {', '.join(lacking)}")
+    with Companion(worker_command("serve", "--case", case.name, "--loop", "asyncio")) as server:
+        address = server.expect("listening")[0]
+        check_answer(address, case.path, case.answer)
+        assert count(server).answered == 2
+        for wrong in (
+            replace(case.answer, body=case.answer.body + b"!"),
+            replace(case.answer, content_type="text/html"),
+        ):
+            with pytest.raises(WrongResult):
+                check_answer(address, case.path, wrong)
+        assert count(server).cpu_ns > 0
+
+
+def test_an_error_of_a_web_server_is_noticed() -> None:
+    """aiohttp's router knows no such path."""
+    case = next(case for case in WEB if case.name == "aiohttp-json")
+    if lacking := [package for package in missing(case) if package != "wrk"]:
+        pytest.skip(f"not installed: {', '.join(lacking)}")
+    with Companion(worker_command("serve", "--case", case.name, "--loop", "asyncio")) as server:
+        address = server.expect("listening")[0]
+        with pytest.raises(WrongResult, match="status: expected 200, got 404"):
+            check_answer(address, "/nowhere", case.answer)
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_a_web_case_is_sampled_under_load() -> None:
+    """wrk's count and the server's agree, or the sample would have failed."""
+    case = WEB[0]
+    if lacking := missing(case):
+        pytest.skip(f"not installed: {', '.join(lacking)}")
+    sample = take_sample(case, "asyncio", 50_000_000, None)
+    assert sample.operations > case.connections
+    assert sample.amount > 0
+
+
+REPORT = "Running 1s test @ http://127.0.0.1:80/\n  40 requests in 1.10s, 6.30KB read\n"
+
+
+def test_what_wrk_reports_is_compared_with_the_server_s_count() -> None:
+    """Up to one answer a connection may have been under way when it ended."""
+    check_report(REPORT, 40, 8)
+    check_report(REPORT, 48, 8)
+    for answered in (39, 49):
+        with pytest.raises(WrongResult, match=f"wrk got 40 answers of {answered}"):
+            check_report(REPORT, answered, 8)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "  Non-2xx or 3xx responses: 1\n",
+        "  Socket errors: connect 0, read 1, write 0, timeout 0\n",
+    ],
+)
+def test_what_wrk_complains_about_fails_the_sample(trouble: str) -> None:
+    """One answer that is an error is enough."""
+    with pytest.raises(WrongResult, match=trouble.split(":")[0].strip()):
+        check_report(REPORT + trouble, 40, 8)
 
 
 @pytest.mark.parametrize("case", registered().values(), ids=named)

@@ -3,8 +3,9 @@
     worker.py sample --case NAME --loop NAME --target-ms N [--operations N]
     worker.py serve --case NAME --loop NAME [--cpu N]
 
-`sample` prints `sample OPERATIONS AMOUNT WALL_NS`. `serve` prints `listening ADDRESS` and echoes
-until its standard input ends. These lines are all that the harness reads.
+`sample` prints `sample OPERATIONS AMOUNT WALL_NS`. `serve` prints `listening ADDRESS` and serves
+until its standard input ends; a web server answers each line there with `count ANSWERED CPU_NS
+WALL_NS`. These lines are all that the harness reads.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import os
 import resource
 import sys
 import threading
+import time
 
 import cases  # noqa: F401  (registers the cases)
-from harness.case import EchoCase, registered
+from harness.case import EchoCase, Serve, WebCase, registered
 from harness.loops import LOOPS
 from harness.sample import sample_in_this_process
 
@@ -31,11 +33,15 @@ def main() -> None:
         os.sched_setaffinity(0, {arguments.cpu})
     age_the_heap()
     if arguments.command == "serve":
-        if not isinstance(case, EchoCase):
-            raise SystemExit(f"{case.name} has no server")
         allow_many_files()
         with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(serve(case))
+            match case:
+                case EchoCase():
+                    runner.run(serve(case))
+                case WebCase():
+                    runner.run(serve_web(case))
+                case _:
+                    raise SystemExit(f"{case.name} has no server")
         return
     sample = sample_in_this_process(
         case, factory, arguments.target_ms * 1_000_000, arguments.operations
@@ -75,6 +81,25 @@ async def serve(case: EchoCase) -> None:
     # The clients have gone first; give their connections the turns to notice it.
     for _ in range(10):
         await asyncio.sleep(0.001)
+
+
+async def serve_web(case: WebCase) -> None:
+    """Answer requests until standard input ends, and each line there with how many there were."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def tell_when_asked(server: Serve) -> None:
+        for _ in sys.stdin:
+            # While this thread has the interpreter nobody answers anything.
+            answered, cpu, wall = server.answered(), time.process_time_ns(), time.perf_counter_ns()
+            print("count", answered, cpu, wall, flush=True)
+        loop.call_soon_threadsafe(ended.set)
+
+    async with case.serve() as server:
+        threading.Thread(target=tell_when_asked, args=(server,), daemon=True).start()
+        host, port = server.address
+        print("listening", f"{host}:{port}", flush=True)
+        await ended.wait()
 
 
 def age_the_heap() -> None:

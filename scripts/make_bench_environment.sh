@@ -15,3 +15,7 @@ if ! .venv/bench/bin/python -m pip install --quiet --disable-pip-version-check \
     --only-binary :all: rsloop 2>/dev/null; then
     echo "rsloop has no wheel for Python $version: the benchmarks do without it"
 fi
+if ! command -v wrk >/dev/null; then
+    "$here/install_debian_packages.sh" "wrk, which drives the web servers," wrk ||
+        echo "The benchmarks do without the web servers"
+fi

@@ -1,12 +1,13 @@
 """What a benchmark case is, and the register of all cases.
 
 A case asks one question, which is its docstring, and checks its own result: a loop that does the
-wrong work fast must not look fast. There are five kinds, by where the measured window lies:
+wrong work fast must not look fast. There are six kinds, by where the measured window lies:
 
 * a coroutine case runs inside the loop, and only the time inside its coroutine counts;
 * a function case makes and closes loops itself (loop creation, `asyncio.run`);
 * a memory case reports bytes, not time;
 * an echo case is a server in one process, driven by the load client from another;
+* a web case is a web server in one process, driven by wrk from another;
 * the service case is a round of the demo, which has its own processes and checks.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
 from inspect import cleandoc
@@ -90,6 +92,36 @@ class EchoCase(Case):
     connections: int
     size: int
     """Length of a message in bytes."""
+
+
+@dataclass(frozen=True)
+class Serve:
+    """A web server that runs."""
+
+    address: tuple[str, int]
+    answered: Callable[[], int]
+    """How many requests it has answered so far."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a web server must answer, with status 200."""
+
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebCase(Case):
+    """A web server; one operation is one request on a connection that is kept open."""
+
+    serve: Callable[[], AbstractAsyncContextManager[Serve]]
+    connections: int
+    path: str
+    """What is asked for, with the query."""
+    answer: Answer
+    needs: tuple[str, ...]
+    """The packages that it is made of."""
 
 
 @dataclass(frozen=True, kw_only=True)

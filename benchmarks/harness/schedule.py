@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from harness.case import Case, EchoCase, ServiceCase, WrongResult
+from harness.case import Case, EchoCase, ServiceCase, WebCase, WrongResult
 from harness.echo import sample_echo
 from harness.loops import FLOOR
 from harness.processes import Companion, ProcessFailed, worker_command
 from harness.sample import Sample
 from harness.service import sample_service
+from harness.web import sample_web
 
 
 @dataclass
@@ -35,6 +36,8 @@ def take_sample(case: Case, loop: str, target_ns: int, operations: int | None) -
     """Take one sample in a fresh process; raises ProcessFailed or WrongResult otherwise."""
     if isinstance(case, EchoCase):
         return sample_echo(case, loop, target_ns, operations)
+    if isinstance(case, WebCase):
+        return sample_web(case, loop, target_ns)
     if isinstance(case, ServiceCase):
         return sample_service(case, loop)
     command = worker_command(
