@@ -113,7 +113,7 @@ impl This<'_, EventLoop> {
     pub(super) fn call_soon(self, arguments: Arguments<'_>) -> Outcome<Object> {
         let call = Call::plain(arguments, "call_soon")?;
         self.check_call(call.callback, "call_soon")?;
-        let handle = Own::<Handle>::make(self, call.callback, call.arguments, call.context)?;
+        let handle = Own::<Handle>::make_queued(self, call.callback, call.arguments, call.context)?;
         self.keep_order_with_injected();
         self.push(Entry::Handle(handle.clone()));
         Ok(handle.into_object())
@@ -139,7 +139,7 @@ impl This<'_, EventLoop> {
         if self.is_debug() {
             check_callback(call.callback, "call_soon_threadsafe")?;
         }
-        let handle = Own::<Handle>::make(self, call.callback, call.arguments, call.context)?;
+        let handle = Own::<Handle>::make_queued(self, call.callback, call.arguments, call.context)?;
         let entry = Entry::Handle(handle.clone());
         // From the loop's own thread nothing has to be woken, and the order with call_soon()
         // stays as it was called.

@@ -32,12 +32,28 @@ impl This<'_, EventLoop> {
         self.look_for_overrides()?;
         // The loop must outlive its own run, whatever the callbacks do.
         let alive = self.own();
+        alive.in_turns.set(true);
         let outcome = alive.core.run(&mut Run {
             event_loop: alive.this(),
             polled: false,
         });
+        alive.in_turns.set(false);
+        alive.this().track_queued();
         let left = alive.this().leave_task();
         outcome.and(left)
+    }
+}
+
+impl This<'_, EventLoop> {
+    /// Shows what is left in the queue to the garbage collector: a loop that does not run may be
+    /// garbage, and all that waits in it too.
+    fn track_queued(self) {
+        self.core.collect_injected();
+        self.core.for_each_ready(|entry| {
+            if let Entry::Handle(handle) = entry {
+                handle.this().track();
+            }
+        });
     }
 }
 
@@ -128,7 +144,10 @@ impl Run<'_> {
             },
             Entry::Handle(handle) => {
                 event_loop.leave_task()?;
-                handle.this().run()
+                let handle = handle.this();
+                let ran = handle.run();
+                handle.left_queue();
+                ran
             }
             Entry::Done {
                 function,

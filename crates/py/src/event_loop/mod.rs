@@ -44,6 +44,10 @@ pub(crate) struct EventLoop {
     overrides: Overrides,
     /// The thread that runs the loop, while it runs.
     thread: Cell<Option<u64>>,
+    /// Whether turns are being run: from then on nothing that waits in the queue is garbage.
+    in_turns: Cell<bool>,
+    /// An empty context for the next callback that needs one.
+    pub(crate) spare_context: ObjectCell,
     task_factory: ObjectCell,
     /// Seconds; longer callbacks are reported in debug mode.
     slow_callback_duration: ObjectCell,
@@ -85,6 +89,8 @@ unsafe impl Native for EventLoop {
             plain: Cell::new(true),
             overrides: Overrides::default(),
             thread: Cell::new(None),
+            in_turns: Cell::new(false),
+            spare_context: ObjectCell::new(),
             task_factory: ObjectCell::new(),
             slow_callback_duration: ObjectCell::with(Object::from_f64(0.1)?),
             task_entered: Cell::new(false),
@@ -105,6 +111,7 @@ unsafe impl Native for EventLoop {
         self.core.for_each_timer(&mut look);
         answer?;
         self.task_factory.visit(visitor)?;
+        self.spare_context.visit(visitor)?;
         self.current_handle.visit(visitor)?;
         self.gathering.visit(visitor)?;
         // Borrowed only while the table is being changed, when nothing of it is garbage.
@@ -119,6 +126,7 @@ unsafe impl Native for EventLoop {
         drop(self.sources.take());
         self.gathering.clear();
         self.task_factory.clear();
+        self.spare_context.clear();
     }
 }
 
@@ -138,6 +146,12 @@ impl EventLoop {
     #[inline]
     pub(crate) fn is_running(&self) -> bool {
         self.thread.get().is_some()
+    }
+
+    /// Whether it is in the middle of [`This::run_turns`].
+    #[inline]
+    pub(crate) fn is_in_turns(&self) -> bool {
+        self.in_turns.get()
     }
 
     #[inline]
@@ -263,6 +277,7 @@ impl This<'_, EventLoop> {
         drop(self.sources.take());
         self.gathering.clear();
         self.task_factory.clear();
+        self.spare_context.clear();
     }
 
     /// The transport that owns the descriptor, whether or not it is watched.

@@ -13,6 +13,34 @@ impl Context {
         unsafe { Object::from_new(sys::PyContext_CopyCurrent()) }
     }
 
+    /// `contextvars.copy_context()`, or `None` when no variable is set in the current context: an
+    /// empty context is as good when it is made later.
+    #[inline]
+    pub(crate) fn copy_current_unless_empty() -> Outcome<Option<Object>> {
+        let copy = Self::copy_current()?;
+        Ok(if Self::is_empty(&copy)? {
+            None
+        } else {
+            Some(copy)
+        })
+    }
+
+    /// A context in which no variable is set.
+    #[inline]
+    pub(crate) fn empty() -> Outcome<Object> {
+        // SAFETY: a new reference or null.
+        unsafe { Object::from_new(sys::PyContext_New()) }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(context: &Object) -> Outcome<bool> {
+        // SAFETY: a live object; -1 with an exception when it has no length.
+        match unsafe { sys::PyObject_Size(context.as_ptr()) } {
+            -1 => Err(Raised::NOW),
+            size => Ok(size == 0),
+        }
+    }
+
     /// Enters `context` until the guard is left.
     ///
     /// # Errors

@@ -223,6 +223,28 @@ impl<T: Native> Own<T> {
         }
     }
 
+    /// A new instance of `T`'s own type that the garbage collector does not look at until
+    /// [`This::track`]: what it refers to counts as needed as long as it lives. `T`'s type has
+    /// no instance dictionary.
+    #[inline]
+    pub(crate) fn new_untracked(value: T) -> Outcome<Own<T>> {
+        const { assert!(T::DICT_OFFSET.is_none()) };
+        let class = T::type_object().as_ptr();
+        // SAFETY: the type was built for `T` and is collected; the memory is fresh and large
+        // enough, and the value is the only thing in it behind the header.
+        unsafe {
+            let own = match T::free_list().and_then(|list| list.take(class)) {
+                Some(object) => Own::<T>::from_object_unchecked(object),
+                None => {
+                    let pointer = sys::PyObject_GC_New::<sys::PyObject>(class);
+                    Own(NonNull::new(pointer.cast()).ok_or(Raised::NOW)?)
+                }
+            };
+            ptr::write(&raw mut (*own.0.as_ptr()).value, value);
+            Ok(own)
+        }
+    }
+
     /// # Safety
     /// * `object` is an instance of `T`'s type or of a subclass.
     #[inline]
@@ -247,6 +269,27 @@ impl<T: Native> Own<T> {
     #[inline]
     pub(crate) fn address(&self) -> *mut sys::PyObject {
         self.0.as_ptr().cast()
+    }
+}
+
+impl<T: Native> This<'_, T> {
+    /// Shows the instance to the garbage collector, if it does not look at it yet.
+    #[inline]
+    pub(crate) fn track(self) {
+        let pointer = self.0.as_ptr();
+        // SAFETY: a live and whole instance of a collected type.
+        unsafe {
+            if sys::PyObject_GC_IsTracked(pointer.cast()) == 0 {
+                sys::PyObject_GC_Track(pointer.cast());
+            }
+        }
+    }
+
+    /// Whether somebody holds the instance beside the one who asks.
+    #[inline]
+    pub(crate) fn is_shared(self) -> bool {
+        // SAFETY: a live instance.
+        unsafe { sys::Py_REFCNT(self.0.as_ptr().cast()) > 1 }
     }
 }
 

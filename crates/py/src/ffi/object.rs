@@ -76,6 +76,13 @@ impl Object {
         unsafe { std::slice::from_raw_parts(pointer.cast::<Object>(), length) }
     }
 
+    /// Whether somebody holds the object beside the one who asks.
+    #[inline]
+    pub(crate) fn is_shared(&self) -> bool {
+        // SAFETY: a live object.
+        unsafe { sys::Py_REFCNT(self.as_ptr()) > 1 }
+    }
+
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut sys::PyObject {
         self.0.as_ptr()

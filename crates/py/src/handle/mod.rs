@@ -1,4 +1,13 @@
 //! `Handle` and `TimerHandle`: a callback that the loop will call, and may be told not to.
+//!
+//! # What the garbage collector sees of them
+//!
+//! A thread can queue thousands of calls before the loop gets its turn, and every so many new
+//! objects make the collector look at all of them. It finds nothing: while a loop runs, what waits
+//! in its queue is needed. So a handle that a running loop queues is not shown to the collector
+//! until that stops being true: it ran, or was cancelled, and somebody kept it; or the run ended
+//! ([`EventLoop`]'s `run_turns`). For the same reason a handle that is called in an empty
+//! context, as a fresh thread's always is, has none until it is called or asked for it.
 
 mod python;
 
@@ -22,6 +31,7 @@ pub(crate) struct Handle {
     /// Empty once the handle is cancelled.
     callback: ObjectCell,
     arguments: CallArguments,
+    /// Empty also while it would be a context without variables that nobody has asked for.
     context: ObjectCell,
     event_loop: Slot<Own<EventLoop>>,
     /// Where it was made, in debug mode.
@@ -188,13 +198,13 @@ impl Handle {
         context: Option<&Object>,
     ) -> Outcome<Handle> {
         let context = match context {
-            Some(context) => context.clone(),
-            None => Context::copy_current()?,
+            Some(context) => Some(context.clone()),
+            None => Context::copy_current_unless_empty()?,
         };
         let handle = Handle {
             callback: ObjectCell::with(callback.clone()),
             arguments: CallArguments::new(arguments)?,
-            context: ObjectCell::with(context),
+            context: context.map_or_else(ObjectCell::new, ObjectCell::with),
             event_loop: Slot::with(event_loop.own()),
             ..Handle::empty()
         };
@@ -222,6 +232,25 @@ impl Own<Handle> {
         context: Option<&Object>,
     ) -> Outcome<Own<Handle>> {
         Own::new(Handle::bound(event_loop, callback, arguments, context)?)
+    }
+
+    /// [`Self::make`] for the ready queue: the garbage collector does not see it while the loop
+    /// runs.
+    #[inline]
+    pub(crate) fn make_queued(
+        event_loop: This<'_, EventLoop>,
+        callback: &Object,
+        arguments: &[Object],
+        context: Option<&Object>,
+    ) -> Outcome<Own<Handle>> {
+        let handle = Handle::bound(event_loop, callback, arguments, context)?;
+        let made = Own::new_untracked(handle)?;
+        // The collector may have run just now, and Python code with it: only now is it certain
+        // that the loop runs, or does not.
+        if !event_loop.is_in_turns() {
+            made.this().track();
+        }
+        Ok(made)
     }
 }
 
@@ -283,18 +312,65 @@ impl This<'_, Handle> {
     /// KeyboardInterrupt and SystemExit; everything else goes to the loop's exception handler.
     #[inline]
     pub(crate) fn run(self) -> Outcome<()> {
-        let (Some(callback), Some(context)) = (self.callback.get(), self.context.get()) else {
+        let Some(callback) = self.callback.get() else {
             // Cancelled while it stood in the queue.
             return Ok(());
         };
+        let Some(context) = self.context.get() else {
+            return self.run_in_empty_context(&callback);
+        };
+        self.run_in(&callback, &context)
+    }
+
+    #[inline]
+    fn run_in(self, callback: &Object, context: &Object) -> Outcome<()> {
         // The arguments may be cleared by the callback itself, when it cancels its handle.
-        let called = Context::enter(&context).and_then(|_entered| self.arguments.call(&callback));
+        let called = Context::enter(context).and_then(|_entered| self.arguments.call(callback));
         match called {
             Ok(result) => {
                 drop(result);
                 Ok(())
             }
-            Err(raised) => self.report_failure(raised, &callback),
+            Err(raised) => self.report_failure(raised, callback),
+        }
+    }
+
+    /// Lends the handle an empty context, and has it back unless somebody may still need it.
+    #[inline]
+    fn run_in_empty_context(self, callback: &Object) -> Outcome<()> {
+        let Some(event_loop) = self.event_loop.get() else {
+            return self.run_in(callback, &self.own_context()?);
+        };
+        let context = match event_loop.spare_context.take() {
+            Some(spare) => spare,
+            None => Context::empty()?,
+        };
+        self.context.set(context.clone());
+        let outcome = self.run_in(callback, &context);
+        if !self.is_shared() {
+            drop(self.context.take());
+            if !context.is_shared() && Context::is_empty(&context)? {
+                event_loop.spare_context.set(context);
+            }
+        }
+        outcome
+    }
+
+    /// The context in which it is called, made if need be.
+    fn own_context(self) -> Outcome<Object> {
+        if let Some(context) = self.context.get() {
+            return Ok(context);
+        }
+        let context = Context::empty()?;
+        self.context.set(context.clone());
+        Ok(context)
+    }
+
+    /// Shows it to the garbage collector if somebody keeps it, now that it is out of the queue.
+    #[inline]
+    pub(crate) fn left_queue(self) {
+        if self.is_shared() {
+            self.track();
         }
     }
 
@@ -341,6 +417,8 @@ impl This<'_, Handle> {
         }
         self.callback.clear();
         self.arguments.value.clear();
+        // Whoever cancels it holds it, and may do so for longer than the queue.
+        self.track();
         Ok(())
     }
 

@@ -51,7 +51,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         ),
         Method::no_arguments(
             c"get_context",
-            |this: This<'_, Handle>| Ok(this.context.get().unwrap_or_else(none)),
+            |this: This<'_, Handle>| this.own_context(),
             c"Return the contextvars context of the call.",
         ),
         Method::no_arguments(
@@ -126,7 +126,7 @@ fn handle_attributes() -> Vec<GetSet> {
         ),
         GetSet::read_only(
             c"_context",
-            |this: Self_<'_>| Ok(this.context.get().unwrap_or_else(none)),
+            |this: Self_<'_>| this.own_context(),
             c"The contextvars context of the call.",
         ),
         GetSet::read_only(

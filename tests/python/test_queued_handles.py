@@ -1,0 +1,168 @@
+"""What a call that waits in the queue means to the garbage collector and to context variables."""
+
+import asyncio
+import contextvars
+import gc
+import threading
+import weakref
+
+import pytest
+
+from turns import run_turn, run_until_idle
+
+variable = contextvars.ContextVar("variable")
+
+
+class Owner:
+    """Holds the handle of a call to itself: a cycle."""
+
+    def schedule(self, loop):
+        self.handle = loop.call_soon(self.called)
+
+    def called(self):
+        pass
+
+
+def test_a_kept_handle_that_ran_is_no_leak(loop):
+    owner = Owner()
+    loop.call_soon(owner.schedule, loop)
+    run_until_idle(loop)
+    reference = weakref.ref(owner)
+    del owner
+    gc.collect()
+    assert reference() is None
+
+
+def test_a_kept_handle_that_was_cancelled_is_no_leak(loop):
+    class Variable:
+        pass
+
+    owner = Owner()
+
+    def schedule_and_cancel():
+        held = Variable()
+        held.owner = owner
+        # The handle's context leads back to its owner.
+        variable.set(held)
+        owner.schedule(loop)
+        owner.handle.cancel()
+
+    loop.call_soon(schedule_and_cancel)
+    run_until_idle(loop)
+    reference = weakref.ref(owner)
+    del owner, schedule_and_cancel
+    gc.collect()
+    assert reference() is None
+
+
+@pytest.mark.parametrize("from_a_thread", [False, True])
+def test_a_handle_that_was_queued_in_the_last_turn_is_no_leak(make_loop, from_a_thread):
+    loop = make_loop()
+    owner = Owner()
+
+    def schedule():
+        owner.schedule(loop)
+        if from_a_thread:
+            thread = threading.Thread(
+                target=lambda: setattr(owner, "second", loop.call_soon_threadsafe(owner.called))
+            )
+            thread.start()
+            thread.join()
+        loop.stop()
+
+    loop.call_soon(schedule)
+    loop.run_forever()
+    # Both of them wait for a turn that never comes.
+    owner.loop = loop
+    reference = weakref.ref(owner)
+    loop.close()
+    del owner, schedule, loop
+    gc.collect()
+    assert reference() is None
+
+
+def test_a_collection_in_the_middle_of_a_run_leaves_queued_calls_alone(loop):
+    called = []
+
+    class Target:
+        def __call__(self):
+            called.append(self)
+
+    def schedule():
+        for _ in range(10):
+            loop.call_soon(Target())
+        gc.collect()
+
+    loop.call_soon(schedule)
+    run_until_idle(loop)
+    assert len(called) == 10
+
+
+def test_variables_set_in_one_callback_are_not_seen_in_the_next(loop):
+    seen = []
+
+    def callback(value):
+        seen.append(variable.get(None))
+        variable.set(value)
+
+    contextvars.Context().run(lambda: [loop.call_soon(callback, value) for value in range(3)])
+    run_until_idle(loop)
+    assert seen == [None, None, None]
+
+
+def test_each_callback_has_a_context_of_its_own(loop):
+    contexts = []
+
+    def callback():
+        # The same context cannot be entered twice: this one is entered by the loop.
+        contexts.append(handles[len(contexts)]._context)
+        with pytest.raises(RuntimeError, match="already entered"):
+            contexts[-1].run(lambda: None)
+
+    handles = contextvars.Context().run(lambda: [loop.call_soon(callback) for _ in range(3)])
+    run_until_idle(loop)
+    assert len({id(context) for context in contexts}) == 3
+
+
+def test_what_a_callback_set_can_be_read_from_its_context_afterwards(loop):
+    handle = contextvars.Context().run(loop.call_soon, variable.set, "value")
+    context = handle._context
+    run_until_idle(loop)
+    assert context[variable] == "value"
+    assert handle._context is context
+
+
+def test_a_context_that_a_callback_keeps_is_not_given_to_another(loop):
+    kept = []
+
+    def keep():
+        kept.append(contextvars.copy_context())
+        kept.append(variable.set("kept"))
+
+    def look():
+        kept.append(variable.get(None))
+
+    contextvars.Context().run(loop.call_soon, keep)
+    run_turn(loop)
+    contextvars.Context().run(loop.call_soon, look)
+    run_until_idle(loop)
+    assert kept[2] is None
+    assert kept[0].get(variable) is None
+
+
+def test_a_task_made_in_a_callback_has_its_own_copy(loop):
+    seen = []
+
+    async def main(value):
+        variable.set(value)
+        await asyncio.sleep(0)
+        seen.append(variable.get())
+
+    def callback(value):
+        tasks.append(loop.create_task(main(value)))
+
+    tasks = []
+    for value in range(3):
+        contextvars.Context().run(loop.call_soon, callback, value)
+    run_until_idle(loop)
+    assert seen == [0, 1, 2]
