@@ -212,7 +212,9 @@ def test_signals_during_everything(loop):
 
 @pytest.mark.parametrize("round_number", range(5))
 def test_interrupts_at_random_moments(implementation, watched, round_number):
-    """Whatever a KeyboardInterrupt cuts through, the next run works."""
+    """Whatever a KeyboardInterrupt cuts through, the next run works and no task is lost."""
+    if implementation.name == "asyncio":
+        pytest.skip("an interrupt amid asyncio's own Python code may cost it a task's wake-up")
     chosen = random.Random(round_number)
     loop = implementation.EventLoop()
     loop.set_exception_handler(lambda loop, context: None)
@@ -227,8 +229,9 @@ def test_interrupts_at_random_moments(implementation, watched, round_number):
     for _ in range(100):
         tasks.append(loop.create_task(program()))
         timer = threading.Timer(chosen.random() * 0.01, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
         try:
+            # A timer that is due at once interrupts its own start.
+            timer.start()
             loop.run_forever()
         except KeyboardInterrupt:
             pass
