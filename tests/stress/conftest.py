@@ -48,7 +48,7 @@ def chance():
 
 @pytest.fixture
 def run(implementation, reports):
-    """Run a coroutine to its end on a loop of its own, with nothing left behind or complained of."""
+    """Run a coroutine to its end on a loop of its own, which has nothing to complain of."""
 
     def run(main):
         with asyncio.Runner(loop_factory=implementation.EventLoop) as runner:
