@@ -67,6 +67,11 @@
 //! }
 //! ```
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "ferrio has a reactor for Linux only; DESIGN.md says what macOS and Windows would take"
+);
+
 mod clock;
 mod driver;
 mod event_loop;
