@@ -427,7 +427,7 @@ class _BindOptions:
         if self._reuse_address:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
         if self._reuse_port:
-            _set_reuse_port(sock)
+            set_reuse_port(sock)
         if self._keep_alive:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
         if family == socket.AF_INET6:
@@ -457,7 +457,8 @@ def _server_tls_options(
     return TlsOptions(context, None, handshake_timeout, shutdown_timeout)
 
 
-def _set_reuse_port(sock: socket.socket) -> None:
+def set_reuse_port(sock: socket.socket) -> None:
+    """Let other sockets be bound to the same address (SO_REUSEPORT). Raises ValueError."""
     if not hasattr(socket, "SO_REUSEPORT"):
         raise ValueError("reuse_port not supported by socket module")
     try:
@@ -473,7 +474,7 @@ def _bind_unix(path: str | bytes) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if not _is_abstract(path):
-            _remove_stale_socket(path)
+            remove_stale_unix_socket(path)
         sock.bind(path)
     except OSError as error:
         sock.close()
@@ -486,7 +487,8 @@ def _bind_unix(path: str | bytes) -> socket.socket:
     return sock
 
 
-def _remove_stale_socket(path: str | bytes) -> None:
+def remove_stale_unix_socket(path: str | bytes) -> None:
+    """Remove the socket at ``path``, if there is one, so that another can be bound to it."""
     try:
         if stat.S_ISSOCK(os.stat(path).st_mode):
             os.remove(path)

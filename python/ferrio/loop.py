@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
 from ferrio.async_generators import AsyncGeneratorPart
+from ferrio.datagrams import DatagramsPart
 from ferrio.debugging import DebuggingPart
 from ferrio.exception_reporting import ExceptionReportingPart
 from ferrio.listening import ListeningPart
@@ -20,6 +21,7 @@ _Result = TypeVar("_Result")
 
 class EventLoop(
     AsyncGeneratorPart,
+    DatagramsPart,
     DebuggingPart,
     ExceptionReportingPart,
     ListeningPart,

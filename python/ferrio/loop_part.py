@@ -26,7 +26,6 @@ class LoopPart(_ferrio.EventLoop, asyncio.AbstractEventLoop):
         # until it has them. To a type checker they are abstract, and the loop could not be made.
         connect_read_pipe: Any
         connect_write_pipe: Any
-        create_datagram_endpoint: Any
         sendfile: Any
         sock_sendfile: Any
         subprocess_exec: Any

@@ -38,7 +38,7 @@ class SocketTransport(_ferrio.StreamTransport):
         extra: dict[str, Any] | None = None,
         server: Any = None,
     ) -> None:
-        super().__init__(loop, sock, protocol, _describe(sock, extra), server)
+        super().__init__(loop, sock, protocol, describe_socket(sock, extra), server)
         if server is not None:
             server._attach(self)
         loop.call_soon(protocol.connection_made, self)
@@ -58,7 +58,7 @@ class SocketTransport(_ferrio.StreamTransport):
             self._server._detach(self)
 
 
-def _describe(sock: socket.socket, extra: dict[str, Any] | None) -> dict[str, Any]:
+def describe_socket(sock: socket.socket, extra: dict[str, Any] | None) -> dict[str, Any]:
     """Return ``extra``, completed with the socket and its addresses."""
     if extra is None:
         extra = {}

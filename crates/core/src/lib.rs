@@ -19,7 +19,7 @@
 //! | [`InjectQueue`], [`Waker`] | the one way in from other threads |
 //! | [`Reactor`] | readiness of file descriptors: epoll, or a test's script |
 //! | [`SignalPipe`] | from a signal handler to the loop |
-//! | [`WriteBuffer`] | what a transport has to write, and its flow control |
+//! | [`WriteBuffer`], [`DatagramBuffer`] | what a transport has to send, and its flow control |
 //! | [`BlockingPool`] | threads for what blocks |
 //!
 //! Only [`InjectQueue`], [`Waker`], [`BlockingPool`] and [`VirtualClock`] may be used by several
@@ -73,8 +73,10 @@ compile_error!(
 );
 
 mod clock;
+mod datagram_buffer;
 mod driver;
 mod event_loop;
+pub mod flow_control;
 mod inject;
 mod instant;
 mod poll_policy;
@@ -87,6 +89,7 @@ mod timer;
 pub mod write_buffer;
 
 pub use clock::{Clock, VirtualClock};
+pub use datagram_buffer::DatagramBuffer;
 pub use driver::Driver;
 pub use event_loop::{EventLoop, Options};
 pub use inject::InjectQueue;

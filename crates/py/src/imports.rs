@@ -16,8 +16,9 @@ pub(crate) struct Imports {
     pub(crate) asyncio_handle: Object,
     pub(crate) asyncio_timer_handle: Object,
 
-    /// `asyncio.Transport` and `asyncio.BufferedProtocol`.
+    /// `asyncio.Transport`, `asyncio.DatagramTransport` and `asyncio.BufferedProtocol`.
     pub(crate) asyncio_transport: Object,
+    pub(crate) asyncio_datagram_transport: Object,
     pub(crate) buffered_protocol: Object,
     /// `weakref.ref`.
     pub(crate) weak_reference: Object,
@@ -80,6 +81,7 @@ names! {
     context_attribute = c"__context__",
     create_future = c"create_future",
     data_received = c"data_received",
+    datagram_received = c"datagram_received",
     detach = c"_detach",
     eof_received = c"eof_received",
     fileno = c"fileno",
@@ -145,6 +147,7 @@ pub(crate) fn load() -> Outcome<()> {
         asyncio_handle: get(&events, c"Handle")?,
         asyncio_timer_handle: get(&events, c"TimerHandle")?,
         asyncio_transport: get(&module(c"asyncio.transports")?, c"Transport")?,
+        asyncio_datagram_transport: get(&module(c"asyncio.transports")?, c"DatagramTransport")?,
         buffered_protocol: get(&module(c"asyncio.protocols")?, c"BufferedProtocol")?,
         weak_reference: get(&module(c"weakref")?, c"ref")?,
         get_event_loop,

@@ -162,7 +162,7 @@ impl Run<'_> {
                 readiness,
             } => {
                 event_loop.leave_task()?;
-                transport.this().on_ready(readiness)
+                transport.on_ready(readiness)
             }
         }
     }

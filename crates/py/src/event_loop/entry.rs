@@ -7,7 +7,7 @@ use ferrio_core::Readiness;
 use crate::ffi::{Object, Own, Visitor};
 use crate::handle::Handle;
 use crate::task::Task;
-use crate::transport::StreamTransport;
+use crate::transport::AnyTransport;
 
 /// One thing to run.
 pub(crate) enum Entry {
@@ -25,7 +25,7 @@ pub(crate) enum Entry {
     },
     /// A transport's socket is ready.
     Io {
-        transport: Own<StreamTransport>,
+        transport: AnyTransport,
         readiness: Readiness,
     },
 }
@@ -49,7 +49,7 @@ impl Entry {
                 visitor.object(future)?;
                 visitor.object(context)
             }
-            Entry::Io { transport, .. } => visitor.own(transport),
+            Entry::Io { transport, .. } => transport.visit(visitor),
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::ffi::{
 };
 use crate::handle::Handle;
 use crate::imports::imports;
-use crate::transport::{Gathering, StreamTransport};
+use crate::transport::{AnyTransport, Gathering};
 
 /// The native part of an event loop.
 ///
@@ -152,6 +152,12 @@ impl EventLoop {
     #[inline]
     pub(crate) fn is_in_turns(&self) -> bool {
         self.in_turns.get()
+    }
+
+    /// Whether `stop()` was called: this turn is the last one.
+    #[inline]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.core.is_stopping()
     }
 
     #[inline]
@@ -281,12 +287,12 @@ impl This<'_, EventLoop> {
     }
 
     /// The transport that owns the descriptor, whether or not it is watched.
-    fn transport_of(self, fd: i32) -> Outcome<Option<Own<StreamTransport>>> {
+    fn transport_of(self, fd: i32) -> Outcome<Option<AnyTransport>> {
         self.gathering.descriptor_owner(fd)
     }
 
     /// The transport for which the descriptor is watched.
-    pub(crate) fn watcher_of(self, fd: i32) -> Option<Own<StreamTransport>> {
+    pub(crate) fn watcher_of(self, fd: i32) -> Option<AnyTransport> {
         self.sources.borrow().transport(fd)
     }
 }

@@ -13,7 +13,7 @@ use super::{Entry, EventLoop};
 use crate::ffi::{Object, Outcome, Own, Raised, This, Visitor, sys, text};
 use crate::handle::Handle;
 use crate::imports::imports;
-use crate::transport::StreamTransport;
+use crate::transport::AnyTransport;
 
 /// All watched descriptors, by number.
 #[derive(Default)]
@@ -40,7 +40,7 @@ enum Watcher {
         writer: Option<Own<Handle>>,
     },
     /// A transport of ours.
-    Transport(Own<StreamTransport>),
+    Transport(AnyTransport),
 }
 
 /// Which half of a descriptor.
@@ -74,13 +74,13 @@ impl Sources {
                         visitor.own(handle)?;
                     }
                 }
-                Watcher::Transport(transport) => visitor.own(transport)?,
+                Watcher::Transport(transport) => transport.visit(visitor)?,
             }
         }
         Ok(())
     }
 
-    pub(super) fn transport(&self, fd: RawFd) -> Option<Own<StreamTransport>> {
+    pub(super) fn transport(&self, fd: RawFd) -> Option<AnyTransport> {
         match &self.by_fd.get(usize::try_from(fd).ok()?)?.watcher {
             Watcher::Transport(transport) => Some(transport.clone()),
             Watcher::Nobody | Watcher::Handles { .. } => None,
@@ -219,7 +219,7 @@ impl This<'_, EventLoop> {
     pub(crate) fn watch_transport(
         self,
         fd: RawFd,
-        transport: Own<StreamTransport>,
+        transport: AnyTransport,
         interest: Interest,
     ) -> Outcome<()> {
         let (token, old) = {

@@ -19,6 +19,7 @@
 //! Why `pyo3-ffi` and not PyO3 itself: see DESIGN.md.
 
 mod arguments;
+mod audit;
 mod buffer;
 mod cell;
 mod context;
@@ -33,6 +34,7 @@ mod socket_object;
 mod threads;
 
 pub(crate) use arguments::{Arguments, Signature};
+pub(crate) use audit::audit;
 pub(crate) use buffer::Buffer;
 pub(crate) use cell::{ObjectCell, Slot};
 pub(crate) use context::Context;

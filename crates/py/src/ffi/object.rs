@@ -298,6 +298,49 @@ impl Object {
         }
     }
 
+    /// The value of an int (or a subclass's instance) that fits; `None` for anything else.
+    #[inline]
+    pub(crate) fn as_integer(&self) -> Option<i64> {
+        // SAFETY: a live object, checked to be an int.
+        unsafe {
+            if sys::PyLong_Check(self.as_ptr()) == 0 {
+                return None;
+            }
+            let mut overflow = 0;
+            let value = sys::PyLong_AsLongLongAndOverflow(self.as_ptr(), &raw mut overflow);
+            (overflow == 0).then_some(value)
+        }
+    }
+
+    /// The characters of a text (or a subclass's instance) that is plain ASCII; `None` for
+    /// anything else.
+    #[inline]
+    pub(crate) fn ascii(&self) -> Option<&str> {
+        // SAFETY: checked to be text whose characters are a byte each, which never change as long
+        // as it lives; ASCII is UTF-8.
+        unsafe {
+            let pointer = self.as_ptr();
+            if sys::PyUnicode_Check(pointer) == 0 || sys::PyUnicode_IS_COMPACT_ASCII(pointer) == 0 {
+                return None;
+            }
+            let length = sys::PyUnicode_GET_LENGTH(pointer).unsigned_abs();
+            let start = sys::PyUnicode_1BYTE_DATA(pointer);
+            let bytes = std::slice::from_raw_parts(start, length);
+            Some(std::str::from_utf8_unchecked(bytes))
+        }
+    }
+
+    /// Python's `os.fsdecode(path)`.
+    pub(crate) fn from_path(path: &[u8]) -> Outcome<Object> {
+        // SAFETY: the bytes are copied; a new reference or null.
+        unsafe {
+            Object::from_new(sys::PyUnicode_DecodeFSDefaultAndSize(
+                path.as_ptr().cast(),
+                path.len().cast_signed(),
+            ))
+        }
+    }
+
     pub(crate) fn from_f64(value: f64) -> Outcome<Object> {
         // SAFETY: a new reference or null.
         unsafe { Object::from_new(sys::PyFloat_FromDouble(value)) }

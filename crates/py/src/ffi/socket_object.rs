@@ -105,6 +105,11 @@ impl SocketCell {
         })
     }
 
+    #[inline]
+    pub(crate) fn is_some(&self) -> bool {
+        self.object.is_some()
+    }
+
     pub(crate) fn get(&self) -> Option<Object> {
         self.object.get()
     }

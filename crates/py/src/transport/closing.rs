@@ -1,23 +1,23 @@
 //! How a connection ends.
 
-use super::StreamTransport;
+use super::Transport;
 use crate::ffi::{Object, Outcome, SavedException, This, none, sys, text};
 use crate::imports::imports;
 
-impl This<'_, StreamTransport> {
+impl<T: Transport> This<'_, T> {
     /// `close()`: ends the connection once everything is sent.
     pub(super) fn close(self) -> Outcome<()> {
         if self.closing.get() {
             return Ok(());
         }
-        self.flush()?;
+        T::flush(self)?;
         // The flush may have found the connection broken.
         if self.closing.replace(true) {
             return Ok(());
         }
         self.reads.set(false);
         self.watch_what_is_wanted()?;
-        if self.has_unsent() {
+        if self.value().has_unsent() {
             return Ok(());
         }
         self.schedule_connection_lost(&none())
@@ -29,11 +29,11 @@ impl This<'_, StreamTransport> {
         if self.is_lost() {
             return Ok(());
         }
-        self.flush()?;
+        T::flush(self)?;
         if self.is_lost() {
             return Ok(());
         }
-        drop(self.take_unsent());
+        self.value().drop_unsent();
         self.closing.set(true);
         self.reads.set(false);
         self.watch_what_is_wanted()?;
@@ -44,7 +44,7 @@ impl This<'_, StreamTransport> {
     ///
     /// Errors of the connection itself are everyday and told of in debug mode only.
     pub(super) fn fatal_error(self, exception: &Object, message: &str) -> Outcome<()> {
-        self.flush()?;
+        T::flush(self)?;
         // SAFETY: a built-in class.
         if exception.is_instance(unsafe { sys::PyExc_OSError })? {
             self.log_debug_error(exception, message)?;
@@ -89,7 +89,7 @@ impl This<'_, StreamTransport> {
     fn release(self, socket: &Object) -> Outcome<()> {
         let event_loop = self.event_loop.get();
         self.reads.set(false);
-        drop(self.take_unsent());
+        self.value().drop_unsent();
         // Before the number can be given to another file.
         let unwatched = self.watch_what_is_wanted();
         let disowned = self.and_also(unwatched, || match &event_loop {
@@ -103,26 +103,16 @@ impl This<'_, StreamTransport> {
         self.write_context.clear();
         let names = &imports().names;
         let closed = self.and_also(disowned, || socket.call_method(&names.close, &[]).map(drop));
-        let detached = self.and_also(closed, || match self.server.take() {
-            Some(server) => server
-                .call_method(&names.detach, &[&self.object()])
-                .map(drop),
-            None => Ok(()),
-        });
-        self.and_also(detached, || self.fail_empty_waiter_of_lost_connection())
-    }
-
-    fn fail_empty_waiter_of_lost_connection(self) -> Outcome<()> {
-        if !self.empty_waiter.is_some() {
-            return Ok(());
-        }
-        let class = crate::imports::module(c"builtins")?.get_attr(&text("ConnectionError")?)?;
-        self.fail_empty_waiter(&class.call1(&text("Connection is closed by peer")?)?)
+        self.and_also(closed, || T::released(self))
     }
 
     /// Runs `second` whatever became of the first. When both fail the first exception is the one
     /// that leaves.
-    fn and_also(self, first: Outcome<()>, second: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
+    pub(super) fn and_also(
+        self,
+        first: Outcome<()>,
+        second: impl FnOnce() -> Outcome<()>,
+    ) -> Outcome<()> {
         let Err(raised) = first else {
             return second();
         };

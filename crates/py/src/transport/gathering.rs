@@ -26,7 +26,7 @@ use std::os::fd::RawFd;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use super::StreamTransport;
+use super::{AnyTransport, StreamTransport, Transport};
 use crate::event_loop::EventLoop;
 use crate::ffi::{Object, Outcome, Own, Raised, This, Visitor};
 use crate::imports::imports;
@@ -35,7 +35,7 @@ use crate::imports::imports;
 const LONGEST_DELAY: Duration = Duration::from_micros(100);
 
 /// What one read takes at most, as in asyncio.
-const RECEIVE_SIZE: usize = 256 * 1024;
+pub(super) const RECEIVE_SIZE: usize = 256 * 1024;
 
 /// What the transports of one loop share.
 pub(crate) struct Gathering {
@@ -116,7 +116,7 @@ impl Gathering {
     }
 
     /// Remembers weakly that the transport owns its descriptor.
-    pub(super) fn own_descriptor(&self, transport: This<'_, StreamTransport>) -> Outcome<()> {
+    pub(super) fn own_descriptor<T: Transport>(&self, transport: This<'_, T>) -> Outcome<()> {
         let reference = imports().weak_reference.call1(&transport.object())?;
         let replaced = self
             .owners
@@ -127,7 +127,7 @@ impl Gathering {
     }
 
     /// The descriptor is about to be closed.
-    pub(super) fn disown_descriptor(&self, transport: This<'_, StreamTransport>) -> Outcome<()> {
+    pub(super) fn disown_descriptor<T: Transport>(&self, transport: This<'_, T>) -> Outcome<()> {
         let fd = transport.fd.get();
         // A socket that was closed behind our back: the number is another transport's.
         let owner = self.descriptor_owner(fd)?;
@@ -139,13 +139,13 @@ impl Gathering {
     }
 
     /// The living transport that owns the descriptor, registered or not.
-    pub(crate) fn descriptor_owner(&self, fd: RawFd) -> Outcome<Option<Own<StreamTransport>>> {
+    pub(crate) fn descriptor_owner(&self, fd: RawFd) -> Outcome<Option<AnyTransport>> {
         let reference = self.owners.borrow().get(&fd).cloned();
         let Some(reference) = reference else {
             return Ok(None);
         };
         let owner = reference.call0()?;
-        Ok(This::<StreamTransport>::from_object(&owner).map(This::own))
+        Ok(AnyTransport::from_object(&owner))
     }
 
     /// For `tp_traverse`.

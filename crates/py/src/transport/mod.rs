@@ -1,15 +1,21 @@
-//! `ferrio._ferrio.StreamTransport`: a connected stream socket and the protocol it serves.
+//! Sockets and the protocols that they serve: `ferrio._ferrio.StreamTransport` for connected
+//! streams, `ferrio._ferrio.DatagramTransport` for datagrams.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `mod` | what a transport consists of |
+//! | `mod` | what a stream transport consists of |
+//! | `endpoint` | what every transport consists of, and what it says of itself |
+//! | `any` | a transport of any kind, as the loop keeps it |
 //! | `watching` | which events the loop tells it of |
-//! | `reading` | from the kernel to the protocol |
-//! | `writing` | from the protocol to the kernel, and flow control |
-//! | `gathering` | the writes of one turn, sent at its end |
 //! | `closing` | how a connection ends |
-//! | `socket`, `piece` | system calls; bytes that wait to be sent |
-//! | `python` | all of it as Python sees it |
+//! | `flow_control` | when a protocol is asked to stop sending |
+//! | `methods` | what Python sees of every transport |
+//! | `reading` | streams: from the kernel to the protocol |
+//! | `writing` | streams: from the protocol to the kernel |
+//! | `gathering` | streams: the writes of one turn, sent at its end |
+//! | `socket`, `piece` | streams: system calls; bytes that wait to be sent |
+//! | `python` | streams: all of it as Python sees it |
+//! | `datagram` | datagrams: the same again, as far as it differs |
 //!
 //! # Who may do what
 //!
@@ -24,8 +30,13 @@
 //! socket's end, and only there is the socket closed: its number may be given to another file at
 //! once, so by then the loop no longer watches it.
 
+mod any;
 mod closing;
+mod datagram;
+mod endpoint;
+mod flow_control;
 mod gathering;
+mod methods;
 mod piece;
 mod python;
 mod reading;
@@ -35,60 +46,36 @@ mod writing;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int};
-use std::os::fd::RawFd;
+use std::ops::Deref;
 
-use ferrio_core::{Interest, WriteBuffer};
+pub(crate) use any::AnyTransport;
+pub(crate) use datagram::DatagramTransport;
+pub(crate) use endpoint::{Endpoint, Transport};
+use ferrio_core::WriteBuffer;
+use ferrio_core::flow_control::{Limits, Pressure};
 pub(crate) use gathering::Gathering;
 use piece::Piece;
-pub(crate) use python::build;
 
-use crate::event_loop::EventLoop;
 use crate::ffi::{
-    Native, Object, ObjectCell, Outcome, Own, Raised, Slot, SocketCell, This, TypeObject, Visitor,
-    text,
+    Native, Object, ObjectCell, Outcome, Own, This, TypeObject, Visitor, learn_socket_layout, text,
 };
-use crate::handle::only_ordinary;
 use crate::imports::imports;
 
 /// A connected stream socket: TCP or Unix.
 #[repr(C)]
 pub(crate) struct StreamTransport {
-    /// `_extra`, what `get_extra_info()` knows. The slot is `asyncio.BaseTransport`'s, whose
-    /// instances have it right behind their header: see [`python::build`].
-    extra: ObjectCell,
-    weak_references: ObjectCell,
-    /// Empty once the connection is lost, as everything of its kind below.
-    event_loop: Slot<Own<EventLoop>>,
-    protocol: ObjectCell,
+    endpoint: Endpoint,
     /// How the protocol wants to be given what arrives.
     receiver: Cell<Receiver>,
     /// Whose connection this is, if it was accepted: its `_detach()` is called at the end.
     server: ObjectCell,
-    socket: SocketCell,
-    /// The socket's number, also after it is closed.
-    fd: Cell<RawFd>,
-    /// `close()` was called, or the connection broke.
-    closing: Cell<bool>,
-    /// 0 until `connection_lost()` is scheduled; then 1 and one more for each write that was
-    /// too late.
-    lost: Cell<usize>,
     /// `write_eof()` was called.
     eof: Cell<bool>,
-    /// `pause_reading()` was called.
-    paused: Cell<bool>,
-    /// Whether the protocol is to be told of what arrives.
-    reads: Cell<bool>,
-    /// What the loop watches the socket for: at least what is wanted, maybe more (`watching`).
-    watched: Cell<Interest>,
     output: Cell<Output>,
     /// What was written and the kernel has not taken.
     buffer: RefCell<WriteBuffer<Piece>>,
     /// Whether the loop's list of gathered writes has this transport.
     enlisted: Cell<bool>,
-    /// The context of what reading calls: a copy of the one in which reading began.
-    read_context: ObjectCell,
-    /// The context of what writing calls, when it had to wait for the kernel.
-    write_context: ObjectCell,
     /// Whom to tell when everything is sent. While there is one, nobody may write.
     empty_waiter: ObjectCell,
 }
@@ -119,8 +106,10 @@ static TYPE: TypeObject = TypeObject::new();
 // field that only CPython touches.
 unsafe impl Native for StreamTransport {
     const NAME: &'static CStr = c"ferrio._ferrio.StreamTransport";
-    const WEAK_REFERENCES_OFFSET: Option<usize> =
-        Some(std::mem::offset_of!(StreamTransport, weak_references));
+    const WEAK_REFERENCES_OFFSET: Option<usize> = Some(std::mem::offset_of!(
+        StreamTransport,
+        endpoint.weak_references
+    ));
 
     fn type_object() -> &'static TypeObject {
         &TYPE
@@ -128,37 +117,20 @@ unsafe impl Native for StreamTransport {
 
     fn create() -> Outcome<StreamTransport> {
         Ok(StreamTransport {
-            extra: ObjectCell::new(),
-            weak_references: ObjectCell::new(),
-            event_loop: Slot::new(),
-            protocol: ObjectCell::new(),
+            endpoint: Endpoint::new(),
             receiver: Cell::new(Receiver::Data),
             server: ObjectCell::new(),
-            socket: SocketCell::new(),
-            fd: Cell::new(-1),
-            closing: Cell::new(false),
-            lost: Cell::new(0),
             eof: Cell::new(false),
-            paused: Cell::new(false),
-            reads: Cell::new(false),
-            watched: Cell::new(Interest::empty()),
             output: Cell::new(Output::Idle),
             buffer: RefCell::new(WriteBuffer::new()),
             enlisted: Cell::new(false),
-            read_context: ObjectCell::new(),
-            write_context: ObjectCell::new(),
             empty_waiter: ObjectCell::new(),
         })
     }
 
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
-        self.extra.visit(visitor)?;
-        self.event_loop.visit(visitor)?;
-        self.protocol.visit(visitor)?;
+        self.endpoint.visit(visitor)?;
         self.server.visit(visitor)?;
-        self.socket.visit(visitor)?;
-        self.read_context.visit(visitor)?;
-        self.write_context.visit(visitor)?;
         self.empty_waiter.visit(visitor)?;
         let mut answer = Ok(());
         // Borrowed only while the buffer is being changed, when nothing of it is garbage.
@@ -174,107 +146,109 @@ unsafe impl Native for StreamTransport {
     }
 
     fn clear(&self) {
-        self.extra.clear();
-        self.event_loop.clear();
-        self.protocol.clear();
+        self.endpoint.clear();
         self.server.clear();
-        drop(self.socket.take());
-        self.read_context.clear();
-        self.write_context.clear();
         self.empty_waiter.clear();
         drop(self.take_unsent());
     }
 }
 
-impl StreamTransport {
+impl Deref for StreamTransport {
+    type Target = Endpoint;
+
     #[inline]
-    pub(crate) fn is_closing(&self) -> bool {
-        self.closing.get()
+    fn deref(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
+impl Transport for StreamTransport {
+    const WRITE_CALLBACK: &'static str = "_write_ready";
+
+    fn into_any(transport: Own<Self>) -> AnyTransport {
+        AnyTransport::Stream(transport)
     }
 
-    /// Whether `connection_lost()` was called or is scheduled.
     #[inline]
-    fn is_lost(&self) -> bool {
-        self.lost.get() > 0
+    fn read_ready(this: This<'_, Self>) -> Outcome<()> {
+        this.read_available()
     }
 
-    fn is_debug(&self) -> bool {
-        self.event_loop
-            .get()
-            .is_some_and(|event_loop| event_loop.is_debug())
+    fn write_ready(this: This<'_, Self>) -> Outcome<()> {
+        this.write_more()
     }
 
-    /// The loop.
-    ///
-    /// # Errors
-    /// RuntimeError before `__init__` and after the end.
-    fn owner(&self) -> Outcome<Own<EventLoop>> {
-        self.event_loop
-            .get()
-            .ok_or_else(|| Raised::runtime_error("the transport has no event loop (any more)"))
+    #[inline]
+    fn awaits_room(&self) -> bool {
+        self.output.get() == Output::Refused
+    }
+
+    fn set_protocol(this: This<'_, Self>, protocol: &Object) -> Outcome<()> {
+        this.set_protocol(protocol)
+    }
+
+    fn refused(&self) -> usize {
+        // What the turn has gathered counts as sent, as it would be in asyncio.
+        if self.awaits_room() {
+            self.buffer.borrow().len()
+        } else {
+            0
+        }
+    }
+
+    fn has_unsent(&self) -> bool {
+        !self.buffer.borrow().is_empty()
+    }
+
+    fn drop_unsent(&self) {
+        drop(self.take_unsent());
+    }
+
+    #[inline]
+    fn flush(this: This<'_, Self>) -> Outcome<()> {
+        this.flush()
+    }
+
+    fn released(this: This<'_, Self>) -> Outcome<()> {
+        let detached = match this.server.take() {
+            Some(server) => server
+                .call_method(&imports().names.detach, &[&this.object()])
+                .map(drop),
+            None => Ok(()),
+        };
+        this.and_also(detached, || this.fail_empty_waiter_of_lost_connection())
+    }
+
+    fn limits(&self) -> Limits {
+        self.buffer.borrow().limits()
+    }
+
+    fn replace_limits(&self, limits: Limits) {
+        self.buffer.borrow_mut().set_limits(limits);
+    }
+
+    fn pressure(&self) -> Option<Pressure> {
+        self.buffer.borrow_mut().pressure()
+    }
+
+    fn is_protocol_paused(&self) -> bool {
+        self.buffer.borrow().is_paused()
     }
 }
 
 impl This<'_, StreamTransport> {
-    /// Tells the loop's exception handler of an exception that nobody is there to catch.
-    fn report(self, message: &str, exception: &Object) -> Outcome<()> {
-        let Some(event_loop) = self.event_loop.get() else {
-            return Ok(());
-        };
-        let context = Object::dict()?;
-        context.dict_set(&text("message")?, &text(message)?)?;
-        context.dict_set(&text("exception")?, exception)?;
-        context.dict_set(&text("transport")?, &self.object())?;
-        let protocol = self.protocol.get().unwrap_or_else(crate::ffi::none);
-        context.dict_set(&text("protocol")?, &protocol)?;
-        event_loop.this().call_exception_handler(&context)
-    }
-
-    /// For callbacks that the loop makes: what they raise by mistake goes to the loop's
-    /// exception handler.
-    ///
-    /// # Errors
-    /// KeyboardInterrupt and SystemExit.
-    #[inline]
-    fn contain(self, outcome: Outcome<()>, callback: &str) -> Outcome<()> {
-        match outcome {
-            Ok(()) => Ok(()),
-            Err(raised) => self.report_callback(raised, callback),
-        }
-    }
-
-    #[cold]
-    fn report_callback(self, raised: Raised, callback: &str) -> Outcome<()> {
-        let exception = only_ordinary(raised)?;
-        let name = self.object().type_object().get_attr(&text("__name__")?)?;
-        let message = format!("Exception in callback {}.{callback}()", name.to_text()?);
-        let Err(raised) = self.report(&message, &exception) else {
-            return Ok(());
-        };
-        // An exception handler that fails itself: there is nobody else to tell.
-        let second = Raised::exception(&only_ordinary(raised)?);
-        second.report_unraisable(&self.object());
-        Ok(())
-    }
-
-    /// `logger.debug(format, self, *arguments)`, in debug mode.
-    fn log_debug(self, format: &str, arguments: &[&Object]) -> Outcome<()> {
-        if !self.is_debug() {
+    fn fail_empty_waiter_of_lost_connection(self) -> Outcome<()> {
+        if !self.empty_waiter.is_some() {
             return Ok(());
         }
-        let logger = crate::imports::module(c"asyncio.log")?.get_attr(&text("logger")?)?;
-        let (format, this) = (text(format)?, self.object());
-        let mut values: Vec<&Object> = vec![&format, &this];
-        values.extend(arguments);
-        logger.call_method(&text("debug")?, &values).map(drop)
+        let class = crate::imports::module(c"builtins")?.get_attr(&text("ConnectionError")?)?;
+        self.fail_empty_waiter(&class.call1(&text("Connection is closed by peer")?)?)
     }
+}
 
-    /// Schedules one of this object's own methods with `loop.call_soon()`.
-    fn call_soon(self, method: &Object, argument: &Object) -> Outcome<()> {
-        let method = self.object().get_attr(method)?;
-        self.owner()?
-            .into_object()
-            .call_method(&imports().names.call_soon, &[&method, argument])
-            .map(drop)
-    }
+/// Builds the types.
+pub(crate) fn build(module: &Object) -> Outcome<()> {
+    learn_socket_layout()?;
+    python::build(module)?;
+    datagram::build(module)
 }

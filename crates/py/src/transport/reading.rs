@@ -13,44 +13,10 @@ use crate::imports::imports;
 const READ_ERROR: &str = "Fatal read error on socket transport";
 
 impl This<'_, StreamTransport> {
-    /// Reading begins, unless it was paused or the connection has gone already.
-    pub(super) fn start_reading(self) -> Outcome<()> {
-        if self.is_reading() {
-            self.want_reads()
-        } else {
-            Ok(())
-        }
-    }
-
-    /// `is_reading()`.
-    pub(super) fn is_reading(self) -> bool {
-        !self.closing.get() && !self.paused.get()
-    }
-
-    /// `pause_reading()`.
-    pub(super) fn pause_reading(self) -> Outcome<()> {
-        if !self.is_reading() {
-            return Ok(());
-        }
-        self.paused.set(true);
-        self.reads.set(false);
-        self.log_debug("%r pauses reading", &[])
-    }
-
-    /// `resume_reading()`.
-    pub(super) fn resume_reading(self) -> Outcome<()> {
-        if self.closing.get() || !self.paused.get() {
-            return Ok(());
-        }
-        self.paused.set(false);
-        self.want_reads()?;
-        self.log_debug("%r resumes reading", &[])
-    }
-
     /// Something has arrived: reads once, as asyncio does, so that no connection keeps the
     /// others waiting.
     #[inline]
-    pub(super) fn read_ready(self) -> Outcome<()> {
+    pub(super) fn read_available(self) -> Outcome<()> {
         let Some(protocol) = self.protocol.get() else {
             return Ok(());
         };

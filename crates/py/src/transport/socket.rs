@@ -7,7 +7,6 @@ use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
 
 use ferrio_core::WriteBuffer;
-use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 
 use super::StreamTransport;
@@ -28,22 +27,6 @@ pub(super) struct Offer {
 }
 
 impl StreamTransport {
-    /// The socket's descriptor.
-    ///
-    /// # Errors
-    /// EBADF when the socket object was closed or given another file behind our back: the number
-    /// may be a stranger's by now.
-    #[inline]
-    fn open_fd(&self) -> io::Result<BorrowedFd<'_>> {
-        let fd = self.socket.fileno();
-        if fd < 0 || fd != self.fd.get() {
-            return Err(Errno::BADF.into());
-        }
-        // SAFETY: not -1. The socket object, which this transport holds, says that the number is
-        // its; no Python code that could close it runs before the system call.
-        Ok(unsafe { BorrowedFd::borrow_raw(fd) })
-    }
-
     /// Reads into `memory`; zero bytes are the end of the stream.
     #[inline]
     pub(super) fn receive(&self, memory: &mut [u8]) -> io::Result<usize> {

@@ -8,21 +8,19 @@
 
 use ferrio_core::{Interest, Readiness};
 
-use super::{Output, StreamTransport};
+use super::Transport;
 use crate::event_loop::EventLoop;
 use crate::ffi::{Context, ObjectCell, Outcome, This};
 
-impl StreamTransport {
+impl<T: Transport> This<'_, T> {
     #[inline]
-    fn wanted(&self) -> Interest {
+    fn wanted(self) -> Interest {
         let mut wanted = Interest::empty();
         wanted.set(Interest::READABLE, self.reads.get());
-        wanted.set(Interest::WRITABLE, self.output.get() == Output::Refused);
+        wanted.set(Interest::WRITABLE, self.value().awaits_room());
         wanted
     }
-}
 
-impl This<'_, StreamTransport> {
     /// The loop's entry: the socket is ready.
     ///
     /// # Errors
@@ -31,7 +29,7 @@ impl This<'_, StreamTransport> {
     pub(crate) fn on_ready(self, readiness: Readiness) -> Outcome<()> {
         if readiness.concerns_reader() {
             if self.reads.get() {
-                let outcome = self.in_context(&self.value().read_context, Self::read_ready);
+                let outcome = self.in_context(&self.value().read_context, T::read_ready);
                 self.contain(outcome, "_read_ready")?;
             } else if self.watched.get().contains(Interest::READABLE) {
                 let outcome = self.watch_what_is_wanted();
@@ -39,11 +37,45 @@ impl This<'_, StreamTransport> {
             }
         }
         // The read may have had the last word.
-        if readiness.concerns_writer() && self.output.get() == Output::Refused {
-            let outcome = self.in_context(&self.value().write_context, Self::write_ready);
-            self.contain(outcome, "_write_ready")?;
+        if readiness.concerns_writer() && self.value().awaits_room() {
+            let outcome = self.in_context(&self.value().write_context, T::write_ready);
+            self.contain(outcome, T::WRITE_CALLBACK)?;
         }
         Ok(())
+    }
+
+    /// Reading begins, unless it was paused or the connection has gone already.
+    pub(super) fn start_reading(self) -> Outcome<()> {
+        if self.is_reading() {
+            self.want_reads()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// `is_reading()`.
+    pub(super) fn is_reading(self) -> bool {
+        !self.closing.get() && !self.paused.get()
+    }
+
+    /// `pause_reading()`.
+    pub(super) fn pause_reading(self) -> Outcome<()> {
+        if !self.is_reading() {
+            return Ok(());
+        }
+        self.paused.set(true);
+        self.reads.set(false);
+        self.log_debug("%r pauses reading", &[])
+    }
+
+    /// `resume_reading()`.
+    pub(super) fn resume_reading(self) -> Outcome<()> {
+        if self.closing.get() || !self.paused.get() {
+            return Ok(());
+        }
+        self.paused.set(false);
+        self.want_reads()?;
+        self.log_debug("%r resumes reading", &[])
     }
 
     /// Runs `body` in the context that `cell` holds.
@@ -86,7 +118,7 @@ impl This<'_, StreamTransport> {
         let outcome = if watched.is_empty() {
             event_loop
                 .check_closed()
-                .and_then(|()| event_loop.watch_transport(fd, self.own(), wanted))
+                .and_then(|()| event_loop.watch_transport(fd, T::into_any(self.own()), wanted))
         } else if !self.is_watched_by(event_loop) {
             // It is closed, or the number has gone to another transport.
             event_loop.check_closed().or_else(|raised| {

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 
-use ferrio_core::write_buffer::{Limits, Pressure};
-
+use super::flow_control::not_bytes_like;
 use super::piece::{Data, Piece};
 use super::socket::{MOST_PIECES, is_not_now};
-use super::{Output, StreamTransport};
+use super::{Output, StreamTransport, Transport};
 use crate::error::os_error;
-use crate::ffi::{Context, Object, Outcome, Raised, This, sys, text};
+#[cfg(Py_3_12)]
+use crate::ffi::sys;
+use crate::ffi::{Context, Object, Outcome, Raised, This, text};
 use crate::handle::only_ordinary;
 use crate::imports::imports;
 
@@ -35,10 +36,6 @@ impl StreamTransport {
 
     fn push(&self, piece: Piece) {
         self.buffer.borrow_mut().push(piece);
-    }
-
-    pub(super) fn has_unsent(&self) -> bool {
-        !self.buffer.borrow().is_empty()
     }
 
     /// Whether `size` more bytes may wait for the end of the turn.
@@ -122,24 +119,6 @@ impl This<'_, StreamTransport> {
         Ok(())
     }
 
-    /// A write after the connection was lost is not an error, but many are worth a warning.
-    #[cold]
-    fn count_lost_write(self) -> Outcome<()> {
-        let threshold = crate::imports::module(c"asyncio.constants")?
-            .get_attr(&text("LOG_THRESHOLD_FOR_CONNLOST_WRITES")?)?
-            .to_i64()?;
-        if i64::try_from(self.lost.get()).unwrap_or(i64::MAX) >= threshold {
-            crate::imports::module(c"asyncio.log")?
-                .get_attr(&text("logger")?)?
-                .call_method(
-                    &text("warning")?,
-                    &[&text("socket.send() raised exception.")?],
-                )?;
-        }
-        self.lost.set(self.lost.get().saturating_add(1));
-        Ok(())
-    }
-
     /// Takes bytes to be written: behind those that wait for the kernel, to be sent with others,
     /// or to be sent now.
     #[inline]
@@ -208,13 +187,6 @@ impl This<'_, StreamTransport> {
         self.contain(settled, "_flush")
     }
 
-    #[inline]
-    fn note_io(self) {
-        if let Some(event_loop) = self.event_loop.get() {
-            event_loop.note_io();
-        }
-    }
-
     /// Offers the buffer, and behind it `last`, to the kernel until it has taken or refused it.
     /// What it refuses is kept in the buffer.
     #[inline]
@@ -279,7 +251,7 @@ impl This<'_, StreamTransport> {
     }
 
     /// The kernel has room again.
-    pub(super) fn write_ready(self) -> Outcome<()> {
+    pub(super) fn write_more(self) -> Outcome<()> {
         if self.is_lost() {
             return Ok(());
         }
@@ -335,28 +307,6 @@ impl This<'_, StreamTransport> {
         Ok(self.shut_down_output()?)
     }
 
-    /// `get_write_buffer_size()`.
-    pub(super) fn write_buffer_size(self) -> Outcome<usize> {
-        self.flush()?;
-        Ok(self.buffer.borrow().len())
-    }
-
-    /// `set_write_buffer_limits(high, low)`.
-    pub(super) fn set_limits(self, high: Option<&Object>, low: Option<&Object>) -> Outcome<()> {
-        let limits = limits(high, low)?;
-        self.flush()?;
-        self.buffer.borrow_mut().set_limits(limits);
-        self.pause_if_full()
-    }
-
-    pub(super) fn limits(self) -> Limits {
-        self.buffer.borrow().limits()
-    }
-
-    pub(super) fn is_protocol_paused(self) -> bool {
-        self.buffer.borrow().is_paused()
-    }
-
     /// `_make_empty_waiter()`: a future that is done when everything is sent. Until
     /// `_reset_empty_waiter()` nobody may write.
     pub(super) fn make_empty_waiter(self) -> Outcome<Object> {
@@ -385,44 +335,6 @@ impl This<'_, StreamTransport> {
             .call_method(&imports().names.set_exception, &[exception])
             .map(drop)
     }
-
-    /// Asks the protocol to stop writing when too much waits for the kernel.
-    fn pause_if_full(self) -> Outcome<()> {
-        let pressure = {
-            let mut buffer = self.buffer.borrow_mut();
-            // Only what the kernel takes makes it resume.
-            (!buffer.is_paused()).then(|| buffer.pressure()).flatten()
-        };
-        match pressure {
-            Some(Pressure::Pause) => self.tell_protocol("pause_writing"),
-            Some(Pressure::Resume) | None => Ok(()),
-        }
-    }
-
-    /// Tells the protocol to go on when little enough waits for the kernel.
-    fn resume_if_drained(self) -> Outcome<()> {
-        let pressure = {
-            let mut buffer = self.buffer.borrow_mut();
-            buffer.is_paused().then(|| buffer.pressure()).flatten()
-        };
-        match pressure {
-            Some(Pressure::Resume) => self.tell_protocol("resume_writing"),
-            Some(Pressure::Pause) | None => Ok(()),
-        }
-    }
-
-    fn tell_protocol(self, method: &str) -> Outcome<()> {
-        let Some(protocol) = self.protocol.get() else {
-            return Ok(());
-        };
-        match protocol.call_method(&text(method)?, &[]) {
-            Ok(_) => Ok(()),
-            Err(raised) => {
-                let exception = only_ordinary(raised)?;
-                self.report(&format!("protocol.{method}() failed"), &exception)
-            }
-        }
-    }
 }
 
 /// Pieces that were sent. There is mostly one.
@@ -446,20 +358,6 @@ fn is_done(future: &Object) -> Outcome<bool> {
     future.call_method(&text("done")?, &[])?.is_true()
 }
 
-#[cold]
-fn not_bytes_like(data: &Object) -> Raised {
-    let name = data.type_object().get_attr(&match text("__name__") {
-        Ok(name) => name,
-        Err(raised) => return raised,
-    });
-    match name.and_then(|name| name.repr_text()) {
-        Ok(name) => Raised::type_error(&format!(
-            "data argument must be a bytes-like object, not {name}"
-        )),
-        Err(raised) => raised,
-    }
-}
-
 /// One item of `writelines()`, with asyncio's words when it is no bytes.
 #[cfg(Py_3_12)]
 fn lend_line(line: &Object) -> Outcome<Data<'_>> {
@@ -470,49 +368,5 @@ fn lend_line(line: &Object) -> Outcome<Data<'_>> {
         }
         let words = raised.take().to_text()?;
         Err(Raised::type_error(&format!("memoryview: {words}")))
-    })
-}
-
-/// Completes and checks water marks by asyncio's rules.
-fn limits(high: Option<&Object>, low: Option<&Object>) -> Outcome<Limits> {
-    let high = high.map(water_mark).transpose()?;
-    let low = low.map(water_mark).transpose()?;
-    // A negative mark is refused in terms of both, one of which may follow from the other.
-    let (Ok(high_size), Ok(low_size)) = (size(high), size(low)) else {
-        let high = high.or(low.map(|low| low.saturating_mul(4))).unwrap_or(0);
-        let low = low.unwrap_or(high.div_euclid(4));
-        return Err(Raised::value_error(&format!(
-            "high ({high}) must be >= low ({low}) must be >= 0"
-        )));
-    };
-    Limits::new(high_size, low_size).map_err(|invalid| Raised::value_error(&invalid.to_string()))
-}
-
-fn size(mark: Option<i64>) -> Result<Option<usize>, std::num::TryFromIntError> {
-    mark.map(usize::try_from).transpose()
-}
-
-/// A water mark in bytes. asyncio compares with whatever number it was given; what is beyond
-/// every buffer (infinity, say) or between two bytes means the same here.
-fn water_mark(number: &Object) -> Outcome<i64> {
-    // SAFETY: a question about a live object's type.
-    if unsafe { sys::PyLong_Check(number.as_ptr()) } == 0 {
-        #[expect(clippy::cast_possible_truncation, reason = "it saturates")]
-        return Ok(number.to_f64()?.floor() as i64);
-    }
-    number.to_i64().or_else(|raised| {
-        // SAFETY: a built-in class.
-        if !raised.matches(unsafe { sys::PyExc_OverflowError }) {
-            return Err(raised);
-        }
-        raised.discard(); // An int of any size is a water mark.
-        let negative = number.to_f64().map_or_else(
-            |raised| {
-                raised.discard(); // Beyond floats, too: the sign is all that is lost.
-                false
-            },
-            f64::is_sign_negative,
-        );
-        Ok(if negative { i64::MIN } else { i64::MAX })
     })
 }
