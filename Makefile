@@ -84,7 +84,7 @@ test-hard: build ## Run the slow tests: every interleaving (loom), AddressSaniti
 		$(foreach version,$(VERSIONS),stress-$(version) '.venv/$(version)/bin/python -m pytest --quiet tests/stress') \
 		$(foreach version,$(VERSIONS),poll-every-turn-$(version) 'FERRIO_POLL_EVERY_TURN=1 $(call CONFORMANCE,$(version)) --jobs 1') \
 		$(if $(NIGHTLY), \
-			asan-python 'scripts/with_asan.sh $(NEWEST) $(call PYTHON_TESTS,$(NEWEST)) tests/stress' \
+			asan-python 'FERRIO_TEST_LOOPS=ferrio scripts/with_asan.sh $(NEWEST) .venv/$(NEWEST)/bin/python -m pytest --quiet tests/python tests/stress' \
 			asan-rust '$(ASAN_RUST)' \
 			asan-conformance 'scripts/with_asan.sh $(NEWEST) $(call CONFORMANCE,$(NEWEST)) --jobs 1')
 
