@@ -60,7 +60,8 @@ test: build ## Run all tests: Rust, Python on every version, CPython's own suite
 	@$(RUN_JOBS) rust '$(RUST_TESTS)' \
 		$(foreach version,$(VERSIONS),python-$(version) '$(call PYTHON_TESTS,$(version))') \
 		$(foreach version,$(VERSIONS),conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1') \
-		benchmark-harness '.venv/$(NEWEST)/bin/python -m pytest --quiet benchmarks'
+		benchmark-harness '.venv/$(NEWEST)/bin/python -m pytest --quiet benchmarks' \
+		apps-harness '.venv/$(NEWEST)/bin/python -m pytest --quiet tests/apps/test_apps_runner.py'
 
 .PHONY: test-rust
 test-rust: ## Run the Rust tests and the examples in the documentation
@@ -87,6 +88,12 @@ test-hard: build ## Run the slow tests: every interleaving (loom), AddressSaniti
 			asan-python 'FERRIO_TEST_LOOPS=ferrio scripts/with_asan.sh $(NEWEST) .venv/$(NEWEST)/bin/python -m pytest --quiet tests/python tests/stress' \
 			asan-rust '$(ASAN_RUST)' \
 			asan-conformance 'scripts/with_asan.sh $(NEWEST) $(call CONFORMANCE,$(NEWEST)) --jobs 1')
+
+.PHONY: test-apps
+test-apps: VERSIONS := $(NEWEST)
+test-apps: say-pythons .venv/$(NEWEST)/wheel.stamp ## Run the test suites of real libraries on asyncio and on ferrio, compare (APPS="aiohttp tornado")
+	@scripts/need_servers.sh $(APPS)
+	@.venv/$(NEWEST)/bin/python tests/apps/run.py $(APPS)
 
 ##@ Checks
 .PHONY: lint
