@@ -433,7 +433,7 @@ def test_await_through_many_coroutines(loop, depth):
 
 
 def test_reference_counts_of_results_stay_even(loop):
-    """The reused StopIteration of the fast path must give its value back."""
+    """The StopIteration that hands a result over must give it back."""
     value = object()
     before = sys.getrefcount(value)
 
@@ -474,3 +474,69 @@ def test_reference_counts_of_exceptions_stay_even(loop):
     error.__traceback__ = error.__context__ = None
     gc.collect()
     assert sys.getrefcount(error) == 2
+
+
+@pytest.mark.parametrize("result", [1, "text", (), (1, 2), KeyError(3), StopIteration(4)], ids=repr)
+def test_what_ends_the_iteration_is_as_the_class_makes_it(loop, result):
+    future = loop.create_future()
+    future.set_result(result)
+    caught = []
+    for _ in range(2):
+        try:
+            next(iter(future))
+        except StopIteration as end:
+            caught.append(end)
+    first, second = caught
+    assert first is not second
+    for end in caught:
+        assert type(end) is StopIteration
+        assert end.value is result
+        assert end.args == (result,)
+        assert end.__context__ is None
+        assert end.__cause__ is None
+        assert not end.__suppress_context__
+        assert vars(end) == {}
+        end.value, end.args, end.more = "other", (), True
+    assert future.result() is result
+
+
+def test_what_ends_the_iteration_in_an_except_block_has_a_context(loop):
+    future = loop.create_future()
+    future.set_result(1)
+    error = KeyError()
+    try:
+        raise error
+    except KeyError:
+        with pytest.raises(StopIteration) as raised:
+            next(iter(future))
+    assert raised.value.__context__ is error
+    assert raised.value.value == 1
+
+
+def test_a_result_is_awaited_while_an_exception_is_handled(loop):
+    async def main():
+        future = loop.create_future()
+        loop.call_soon(future.set_result, (1, 2))
+        try:
+            raise KeyError
+        except KeyError:
+            return await future
+
+    assert loop.run_until_complete(main()) == (1, 2)
+
+
+def test_an_awaited_result_is_kept_by_nobody(loop):
+    """Not even until the end of the step."""
+
+    class Result:
+        pass
+
+    async def main():
+        future = loop.create_future()
+        future.set_result(Result())
+        result = await future
+        alive = weakref.ref(result)
+        del result, future
+        return alive()
+
+    assert loop.run_until_complete(main()) is None

@@ -64,6 +64,83 @@ impl Raised {
         unsafe { Raised::builtin(sys::PyExc_AttributeError, message) }
     }
 
+    /// Raises `StopIteration(value)`, by which an iterator hands over what it returns.
+    ///
+    /// It comes with every await of a result, and calling the class is most of what it costs. So
+    /// the instance is made by hand, as the class would make it.
+    pub(crate) fn stop_iteration(value: &Object) -> Raised {
+        // SAFETY: always allowed; a new reference or null.
+        let handled = unsafe { sys::PyErr_GetHandledException() };
+        if !handled.is_null() {
+            // In an `except` block CPython gives a new exception its context.
+            // SAFETY: the reference is ours.
+            drop(unsafe { Object::from_owned(handled) });
+            return Raised::called_stop_iteration(value);
+        }
+        Raised::made_stop_iteration(value)
+    }
+
+    fn called_stop_iteration(value: &Object) -> Raised {
+        // An instance, and not the bare value: a tuple or an exception as the value would
+        // otherwise be taken for the arguments or for the exception itself.
+        // SAFETY: a built-in class.
+        let class = unsafe { Object::from_borrowed(sys::PyExc_StopIteration) };
+        match class.call1(value) {
+            Ok(exception) => Raised::exception(&exception),
+            Err(raised) => raised,
+        }
+    }
+
+    #[cfg(Py_3_12)]
+    fn made_stop_iteration(value: &Object) -> Raised {
+        // SAFETY: a built-in class, whose instances have the layout that is declared for them, or
+        // are not touched; the allocator clears them, and a cleared one lacks only its arguments
+        // and its value. Every reference is handed over.
+        unsafe {
+            let class = sys::PyExc_StopIteration.cast::<sys::PyTypeObject>();
+            if (*class).tp_basicsize.unsigned_abs() != size_of::<sys::PyStopIterationObject>() {
+                return Raised::called_stop_iteration(value);
+            }
+            let arguments = match Object::tuple(&[value]) {
+                Ok(arguments) => arguments,
+                Err(raised) => return raised,
+            };
+            let exception = sys::PyType_GenericAlloc(class, 0);
+            if exception.is_null() {
+                return Raised::NOW;
+            }
+            let fields = exception.cast::<sys::PyStopIterationObject>();
+            (*fields).args = arguments.into_ptr();
+            (*fields).value = value.clone().into_ptr();
+            sys::PyErr_SetRaisedException(exception);
+        }
+        Raised::NOW
+    }
+
+    /// Up to 3.11 the value alone will do: whoever wants an instance makes it, unless the value
+    /// is of a kind that would be taken for the instance or for its arguments.
+    #[cfg(not(Py_3_12))]
+    fn made_stop_iteration(value: &Object) -> Raised {
+        // SAFETY: type questions about a live object.
+        let ambiguous = unsafe {
+            sys::PyTuple_Check(value.as_ptr()) != 0
+                || sys::PyExceptionInstance_Check(value.as_ptr()) != 0
+        };
+        if ambiguous || value.is_none() {
+            return Raised::called_stop_iteration(value);
+        }
+        // SAFETY: a built-in class; both references are handed over.
+        unsafe {
+            sys::Py_INCREF(sys::PyExc_StopIteration);
+            sys::PyErr_Restore(
+                sys::PyExc_StopIteration,
+                value.clone().into_ptr(),
+                std::ptr::null_mut(),
+            );
+        }
+        Raised::NOW
+    }
+
     /// Raises an exception instance.
     pub(crate) fn exception(exception: &Object) -> Raised {
         // SAFETY: an instance and its type, both alive.

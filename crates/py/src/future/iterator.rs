@@ -76,12 +76,13 @@ impl This<'_, FutureIterator> {
         if result.is_none() {
             Ok(None)
         } else {
-            Err(stop_iteration(&result))
+            Err(Raised::stop_iteration(&result))
         }
     }
 
     fn send(self, _value: &Object) -> Outcome<Object> {
-        self.advance()?.ok_or_else(|| stop_iteration(&none()))
+        self.advance()?
+            .ok_or_else(|| Raised::stop_iteration(&none()))
     }
 
     /// `throw(exception)` or the older `throw(type, value, traceback)`: the iteration ends
@@ -106,18 +107,6 @@ impl This<'_, FutureIterator> {
     fn close(self) -> Outcome<Object> {
         self.future.clear();
         Ok(none())
-    }
-}
-
-/// Raises `StopIteration(value)`.
-fn stop_iteration(value: &Object) -> Raised {
-    // An instance, and not the bare value: a tuple or an exception as the value would
-    // otherwise be taken for the arguments or for the exception itself.
-    // SAFETY: a built-in class.
-    let class = unsafe { Object::from_borrowed(sys::PyExc_StopIteration) };
-    match class.call1(value) {
-        Ok(exception) => Raised::exception(&exception),
-        Err(raised) => raised,
     }
 }
 
