@@ -167,7 +167,9 @@ impl<const N: usize> Signature<N> {
             *slot = Some(value);
         }
         for (name, value) in arguments.names.iter().zip(arguments.values) {
-            let Some(index) = self.names.iter().position(|known| text_is(name, known)) else {
+            let text = keyword_text(name);
+            let known = |known: &&CStr| Some(known.to_bytes()) == text;
+            let Some(index) = self.names.iter().position(known) else {
                 return Err(unexpected_keyword(self.function, name));
             };
             if found[index].replace(value).is_some() {
@@ -213,8 +215,24 @@ impl<const N: usize> Signature<N> {
 
 #[inline]
 fn text_is(name: &Object, known: &CStr) -> bool {
-    // SAFETY: keyword names are text, which CPython checked.
-    unsafe { sys::PyUnicode_CompareWithASCIIString(name.as_ptr(), known.as_ptr()) == 0 }
+    keyword_text(name) == Some(known.to_bytes())
+}
+
+/// The text of a keyword's name; `None` when it cannot be encoded, which no name of ours is.
+#[inline]
+fn keyword_text(name: &Object) -> Option<&[u8]> {
+    let mut length = 0;
+    // SAFETY: keyword names are text, which CPython checked. It keeps the encoded text, for ASCII
+    // the object's own, as long as the object lives.
+    unsafe {
+        let start = sys::PyUnicode_AsUTF8AndSize(name.as_ptr(), &raw mut length);
+        if start.is_null() {
+            Raised::NOW.discard(); // A lone surrogate: the caller refuses the name.
+            return None;
+        }
+        let length = length.unsigned_abs();
+        Some(std::slice::from_raw_parts(start.cast::<u8>(), length))
+    }
 }
 
 #[cold]
