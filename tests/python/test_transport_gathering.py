@@ -384,3 +384,51 @@ def test_the_next_turn_looks_for_what_was_written(loop, connect):
     assert received == [b""] * 31 + [b"x"] * 29
     other.transport.abort()
     run_until(loop, lambda: connection.protocol.is_lost)
+
+
+@pytest.mark.parametrize("size", [1, 7, 512, 1000, 1015, 1016, 1017, 1025, 5000])
+def test_a_header_and_a_body_of_any_size(records, implementation, size):
+    """However they lie side by side for the system call."""
+    header, body = b"header: ", bytes(range(256)) * 20
+
+    def write_both():
+        records.transport.write(header)
+        records.transport.write(body[:size])
+
+    records.in_a_turn(write_both)
+    found = records.records()
+    assert b"".join(found) == header + body[:size]
+    assert len(found) == (1 if implementation.is_ferrio else 2)
+
+
+def test_small_pieces_that_the_kernel_takes_in_part(loop, connect):
+    """Its room ends anywhere within them, again and again."""
+    connection = connect()
+    for sock, option in (
+        (connection.transport.get_extra_info("socket"), socket.SO_SNDBUF),
+        (connection.peer, socket.SO_RCVBUF),
+    ):
+        sock.setsockopt(socket.SOL_SOCKET, option, 1)  # The least there is.
+    pieces = [bytes([65 + index % 26]) * (index * 37 % 300 + 1) for index in range(4000)]
+    rest = iter(pieces)
+
+    def write_two():
+        for piece in (next(rest, b""), next(rest, b"")):
+            connection.transport.write(piece)
+
+    received = bytearray()
+    connection.peer.setblocking(False)
+    total = sum(map(len, pieces))
+
+    def everything_arrived():
+        if connection.transport.get_write_buffer_size() < 3000:
+            loop.call_soon(write_two)
+            run_turn(loop)
+        try:
+            received.extend(connection.peer.recv(997))
+        except BlockingIOError:
+            pass
+        return len(received) == total
+
+    run_until(loop, everything_arrived)
+    assert received == b"".join(pieces)

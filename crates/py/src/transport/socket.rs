@@ -18,6 +18,10 @@ pub(super) const MOST_PIECES: usize = 1024;
 /// As many pieces as are described on the stack without thinking.
 const FEW_PIECES: usize = 16;
 
+/// Pieces that are no more than this together are copied to lie side by side: the kernel takes
+/// longer over a list of pieces than a copy of so few bytes does.
+const SMALL: usize = 1024;
+
 /// What became of bytes that were offered to the kernel.
 pub(super) struct Offer {
     /// How many bytes it was shown.
@@ -49,6 +53,7 @@ impl StreamTransport {
                 buffer.chunks(&mut slices);
                 send(fd, &slices[0])
             }
+            2..=FEW_PIECES if buffer.len() + rest.len() <= SMALL => send_joined(fd, &buffer, rest),
             2..=FEW_PIECES => send_pieces::<FEW_PIECES>(fd, &buffer, rest),
             _ => send_pieces::<MOST_PIECES>(fd, &buffer, rest),
         }
@@ -69,6 +74,20 @@ fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Offer> {
         size: bytes.len(),
         taken,
     })
+}
+
+/// Sends all pieces, [`SMALL`] bytes at most, as one.
+#[inline]
+fn send_joined(fd: BorrowedFd<'_>, buffer: &WriteBuffer<Piece>, rest: &[u8]) -> io::Result<Offer> {
+    let mut slices = [IoSlice::new(&[]); FEW_PIECES];
+    let filled = buffer.chunks(&mut slices);
+    let mut joined = [0; SMALL];
+    let mut length = 0;
+    for piece in slices[..filled].iter().map(|slice| &**slice).chain([rest]) {
+        joined[length..length + piece.len()].copy_from_slice(piece);
+        length += piece.len();
+    }
+    send(fd, &joined[..length])
 }
 
 fn send_pieces<const N: usize>(

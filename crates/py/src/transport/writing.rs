@@ -337,19 +337,21 @@ impl This<'_, StreamTransport> {
     }
 }
 
-/// Pieces that were sent. There is mostly one.
+/// Pieces that were sent. There are mostly one or two, a header and a body.
 #[derive(Default)]
 struct Finished {
     first: Option<Piece>,
+    second: Option<Piece>,
     more: Vec<Piece>,
 }
 
 impl Finished {
     #[inline]
     fn add(&mut self, piece: Piece) {
-        match self.first {
-            None => self.first = Some(piece),
-            Some(_) => self.more.push(piece),
+        match (&self.first, &self.second) {
+            (None, _) => self.first = Some(piece),
+            (_, None) => self.second = Some(piece),
+            _ => self.more.push(piece),
         }
     }
 }
