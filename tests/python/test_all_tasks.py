@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from asyncio import all_tasks as early_all_tasks
 from asyncio import current_task as early_current_task
@@ -161,6 +162,66 @@ def test_enter_and_leave_by_hand(loop):
     asyncio.tasks._leave_task(loop, task)
     assert asyncio.current_task(loop) is None
     run_until_idle(loop)
+
+
+def test_a_task_that_ended_is_nobody_s_current_task(loop):
+    """Neither its callbacks nor other threads, while the loop waits, find it."""
+    seen = []
+    deadline = time.monotonic() + 30
+
+    async def fail():
+        seen.append(asyncio.current_task() is not None)
+        raise ZeroDivisionError
+
+    def look(*_):
+        seen.append(asyncio.current_task(loop))
+
+    async def main():
+        kept = asyncio.create_task(fail())
+        asyncio.create_task(fail())  # Ends with nobody to keep it.
+        kept.add_done_callback(look)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        mine = asyncio.current_task()
+        del kept
+        seen.append(asyncio.current_task() is mine)
+        await loop.run_in_executor(None, wait_until_nobody_is)
+
+    def wait_until_nobody_is():
+        # The loop has come to its wait when this thread has found nothing.
+        while asyncio.current_task(loop) is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+    reported = []
+    loop.set_exception_handler(lambda _, context: reported.append(type(context["exception"])))
+    loop.run_until_complete(main())
+    assert seen == [True, True, None, True]
+    assert reported == [ZeroDivisionError] * 2
+    assert asyncio.current_task(loop) is None
+
+
+def test_the_loop_reads_an_overridden_clock_in_no_task(make_loop, implementation):
+    """Between the turns of busy tasks, too; a task that sets a timer reads it in its own name."""
+    seen = []
+
+    class Clocked(implementation.EventLoop):
+        def time(self):
+            seen.append(asyncio.current_task(self))
+            return super().time()
+
+    loop = make_loop(Clocked)
+
+    async def main():
+        timer = loop.call_later(1000, print)
+        del seen[:]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        timer.cancel()
+
+    loop.run_until_complete(main())
+    assert seen
+    assert set(seen) == {None}
 
 
 def test_a_foreign_task_steps_among_ours(loop):

@@ -68,6 +68,10 @@ impl Driver<Entry> for Run<'_> {
     #[inline]
     fn wait<R: Send>(&mut self, _timeout: Option<Duration>, wait: impl FnOnce() -> R + Send) -> R {
         self.polled = true;
+        // While the interpreter is theirs, other threads may look for the current task.
+        if let Err(raised) = self.event_loop.leave_task() {
+            raised.report_unraisable(&self.event_loop.object());
+        }
         released(wait)
     }
 
@@ -110,7 +114,10 @@ impl Driver<Entry> for Run<'_> {
         };
         match outcome {
             Ok(()) => {
-                event_loop.leave_task()?;
+                if event_loop.gathering.has_pending() {
+                    // What a protocol does when it is told to pause is nobody's step.
+                    event_loop.leave_task()?;
+                }
                 event_loop.flush_gathered()?;
                 event_loop.refresh_overrides()
             }

@@ -231,6 +231,7 @@ impl This<'_, EventLoop> {
         if !self.overrides.time() {
             return Ok(clock);
         }
+        self.leave_task()?;
         let seconds = self
             .object()
             .call_method(&imports().names.time, &[])?
@@ -240,8 +241,8 @@ impl This<'_, EventLoop> {
 
     /// Makes `task` the current one of this loop, until another or [`EventLoop::leave_task`].
     ///
-    /// The entry is not taken back after the step: the next step replaces it, and whatever
-    /// else runs, or looks, takes it back first.
+    /// The entry is not taken back after the step, nor at the end of a turn: the next step
+    /// replaces it, and whatever else runs, or looks, takes it back first.
     #[inline]
     pub(crate) fn enter_task(self, task: This<'_, crate::task::Task>) -> Outcome<()> {
         let imports = imports();

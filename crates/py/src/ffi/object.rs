@@ -94,6 +94,13 @@ impl Object {
         ManuallyDrop::new(self).0.as_ptr()
     }
 
+    /// How many references there are; a later one never makes it less than it is now.
+    #[inline]
+    pub(crate) fn reference_count(&self) -> isize {
+        // SAFETY: a live object.
+        unsafe { sys::Py_REFCNT(self.as_ptr()) }
+    }
+
     #[inline]
     pub(crate) fn is(&self, other: &Object) -> bool {
         self.0 == other.0

@@ -54,9 +54,14 @@ impl This<'_, Task> {
 
     /// A task that has ended is not the current one when its last reference goes: what its
     /// finalizer reports is nobody's step.
+    ///
+    /// Somebody who waits for it, or keeps it, has a reference of his own and lets go of it later,
+    /// in a step or a callback, which takes the current task back or replaces it first.
     #[inline]
     fn leave_when_done(self, event_loop: This<'_, EventLoop>) -> Outcome<()> {
-        if self.future().is_done() {
+        /// The ready queue's and that of `asyncio.tasks._current_tasks`.
+        const OURS: isize = 2;
+        if self.future().is_done() && self.object().reference_count() <= OURS {
             event_loop.leave_task()
         } else {
             Ok(())

@@ -79,6 +79,12 @@ impl Gathering {
         self.open.get()
     }
 
+    /// Whether a transport waits for the end of the turn.
+    #[inline]
+    pub(crate) fn has_pending(&self) -> bool {
+        self.since.get().is_some()
+    }
+
     pub(crate) fn is_enabled(&self) -> bool {
         self.enabled.get()
     }
@@ -226,7 +232,7 @@ impl This<'_, EventLoop> {
     /// As [`Self::flush_gathered`].
     #[inline]
     pub(crate) fn flush_writes(self) -> Outcome<()> {
-        if self.gathering.since.get().is_none() {
+        if !self.gathering.has_pending() {
             return Ok(());
         }
         self.flush_pending()
