@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from pathlib import Path
 
-from harness.case import memory_case, verify
+from cases.echo import serve_protocol, serve_streams
+from harness.case import EchoCase, Unit, memory_case, register, verify
+from harness.processes import resident_bytes
 
 GROUP = "Memory"
 
@@ -15,10 +16,8 @@ CROWD = 1_000
 """Tasks started in one turn: few, so that the ready queue's own growth does not count."""
 
 
-def resident_bytes() -> int:
-    """Memory of this process that is in RAM."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+CONNECTIONS = 1_000
+"""Connections open at once in the cases about them."""
 
 
 async def _park(
@@ -64,12 +63,32 @@ async def parked_task(population: int) -> int:
     futures: list[asyncio.Future[int] | None] = [None] * population
     gc.collect()
 
-    before = resident_bytes()
+    before = resident_bytes(os.getpid())
     await _park(tasks, futures)
     gc.collect()
-    grown = resident_bytes() - before
+    grown = resident_bytes(os.getpid()) - before
 
     # The task that runs this is one of all.
     verify("tasks parked", len(asyncio.all_tasks()) - 1, population)
     verify("tasks woken", await _wake(tasks, futures), population)
     return grown
+
+
+for kind, start_server in (("Protocol", serve_protocol), ("streams", serve_streams)):
+    register(
+        EchoCase(
+            name=f"connection-{kind.lower()}",
+            title=f"Memory of a connection, {kind}",
+            group=GROUP,
+            question=(
+                f"How many bytes does each of {CONNECTIONS:,} connections take in an echo server "
+                f"made with {kind}?\n\nResident memory of the server, without what the kernel "
+                "keeps for its sockets, before they connect and after each has echoed 1 KiB."
+            ),
+            unit=Unit.BYTES,
+            batch=CONNECTIONS,
+            start_server=start_server,
+            connections=CONNECTIONS,
+            size=1024,
+        )
+    )

@@ -8,9 +8,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness.case import EchoCase
+from harness.case import EchoCase, Unit
 from harness.loops import FLOOR
-from harness.processes import Companion, process_cpu_ns, worker_command
+from harness.processes import Companion, process_cpu_ns, resident_bytes, worker_command
 from harness.sample import Sample, sample_at_rate
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -71,7 +71,11 @@ def sample_echo(case: EchoCase, loop: str, target_ns: int, operations: int | Non
 
     The client is connected, and every connection has been used, before the measured window
     begins; within it the client compares every byte that comes back.
+
+    In a case that counts bytes it is the memory that the server takes for its connections.
     """
+    if case.unit is Unit.BYTES:
+        return sample_memory(case, loop)
     with (
         Companion(server_command(case, loop)) as server,
         Companion(client_command(case, server.expect("listening")[0])) as client,
@@ -86,3 +90,16 @@ def sample_echo(case: EchoCase, loop: str, target_ns: int, operations: int | Non
             return Sample(done, cpu, wall)
 
         return sample_at_rate(case, trial, target_ns, operations)
+
+
+def sample_memory(case: EchoCase, loop: str) -> Sample:
+    """How much a server's memory grows with its connections, each of which is used."""
+    with Companion(server_command(case, loop)) as server:
+        address = server.expect("listening")[0]
+        wall, before = time.perf_counter_ns(), resident_bytes(server.pid)
+        with Companion(client_command(case, address)) as client:
+            client.expect("ready")
+            client.tell(f"run {case.connections}")
+            client.expect("done")
+            grown = resident_bytes(server.pid) - before
+        return Sample(case.connections, grown, time.perf_counter_ns() - wall)

@@ -148,6 +148,7 @@ def idle_servers(record: Record) -> list[str]:
         f"{case.name} on {loop}: the server was busy {share:.0%} of the time"
         for case in record.cases
         for loop, series in case.series.items()
+        if case.unit is Unit.NANOSECONDS
         if FLOOR in case.series and not case.name.endswith("-1") and series.samples
         if (share := _busy_share(series)) < BUSY_SHARE
     ]
