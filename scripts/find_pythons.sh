@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Prints one line VERSION=PATH for every version of CPython that ferrio supports and this
-# machine has, newest first. Looks at python3.X, python3 and python on the whole PATH and at
-# pyenv's versions (whose shims need not be on the PATH, and fail where the version is not the
-# chosen one). Of several interpreters of one version it takes one that has CPython's own test
+# machine has, newest first. Looks at what `make python-3.14` has made, at python3.X, python3 and
+# python on the whole PATH and at pyenv's versions (whose shims need not be on the PATH, and fail
+# where the version is not the chosen one). Of several interpreters of one version it takes one that has CPython's own test
 # suite, and of those the latest release.
 #
 # What cannot be used is named on standard error. Exits with 1 when nothing can be used.
 set -euo pipefail
 
-supported="3.13 3.12 3.11"
+made=$(cd "$(dirname "$0")/.." && pwd)/build/python-3.14/usr/bin/python3.14
+supported="3.14 3.13 3.12 3.11"
 
 candidates() {
     local directory name
@@ -17,11 +18,11 @@ candidates() {
     for directory in "${path[@]}"; do
         # A shim is not an interpreter; the interpreters that it stands for follow below.
         [[ $directory == */shims ]] && continue
-        for name in python3.13 python3.12 python3.11 python3 python; do
+        for name in python3.14 python3.13 python3.12 python3.11 python3 python; do
             [[ -x $directory/$name ]] && echo "$directory/$name"
         done
     done
-    for name in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[123].*/bin/python; do
+    for name in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[1234].*/bin/python "$made"; do
         [[ -x $name ]] && echo "$name"
     done
     return 0
@@ -73,7 +74,7 @@ done
 
 if [[ -z $found ]]; then
     cat >&2 <<MESSAGE
-No usable Python found. ferrio needs CPython 3.11, 3.12 or 3.13 with its headers, either as
+No usable Python found. ferrio needs CPython 3.11, 3.12, 3.13 or 3.14 with its headers, as
 python3.X on the PATH or in pyenv (${PYENV_ROOT:-$HOME/.pyenv}). For example:
     apt-get install python3-dev python3-venv          Debian 12 or later
     pyenv install 3.13
