@@ -26,6 +26,7 @@ import sys
 from asyncio import *  # noqa: F403
 from typing import Any as _Any
 
+from ferrio import call_graphs as _call_graphs
 from ferrio import registry as _registry
 from ferrio._ferrio import Future, Task
 from ferrio.installation import install, uninstall
@@ -35,8 +36,10 @@ from ferrio.runner import Runner, run
 
 __version__ = "0.1.0"
 
-# The one change that is made to asyncio without install(): all_tasks() sees ferrio's tasks.
+# The changes that are made to asyncio without install(): all_tasks() sees ferrio's tasks, and so
+# do call graphs.
 _registry.add_native_tasks()
+_call_graphs.record_awaits()
 
 # Importing ferrio's own module of that name has set the attribute.
 transports = _asyncio.transports
@@ -55,22 +58,22 @@ if sys.version_info < (3, 14):
 
 def __getattr__(name: str) -> _Any:
     """Answer for the names that are not public in asyncio, submodules most of all."""
-    if name == "EventLoopPolicy":
-        return _deprecated_policy()
+    if name in ("EventLoopPolicy", "DefaultEventLoopPolicy"):
+        return _deprecated_policy(name)
     try:
         return getattr(_asyncio, name)
     except AttributeError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 
 
-def _deprecated_policy() -> _Any:
+def _deprecated_policy(name: str) -> _Any:
     """Return the policy class where policies are deprecated (3.14)."""
     import warnings
 
     from ferrio.policy import EventLoopPolicy
 
     warnings.warn(
-        "ferrio.EventLoopPolicy is deprecated, as asyncio's policies are from Python 3.14; "
+        f"ferrio.{name} is deprecated, as asyncio's policies are from Python 3.14; "
         "use ferrio.run or loop_factory=ferrio.new_event_loop",
         DeprecationWarning,
         stacklevel=3,

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio import events
+from asyncio import events, unix_events
+from types import ModuleType
 from typing import Any
 
 from ferrio.loop import EventLoop
@@ -40,6 +41,22 @@ class SelectorEventLoop(_StandardLoop, metaclass=_LoopClass):  # type: ignore[mi
         return super().__new__(cls)
 
 
+class _Name:
+    """A name of a module that was given another meaning."""
+
+    def __init__(self, module: ModuleType, name: str, value: object) -> None:
+        self._module = module
+        self._name = name
+        self._value = value
+        self._previous = getattr(module, name)
+        setattr(module, name, value)
+
+    def undo(self) -> None:
+        """Put the meaning back that it had, unless somebody else has changed it since."""
+        if getattr(self._module, self._name) is self._value:
+            setattr(self._module, self._name, self._previous)
+
+
 class _Installation:
     """What ``install()`` has replaced, and how to put it back."""
 
@@ -47,23 +64,21 @@ class _Installation:
         self._policy = EventLoopPolicy()
         # The policy that was in use; None where asyncio had not made one yet.
         self._previous_policy = _get_policy()
-        self._names: dict[str, object] = {"SelectorEventLoop": SelectorEventLoop}
+        self._names: list[_Name] = [_Name(asyncio, "SelectorEventLoop", SelectorEventLoop)]
         if sys.version_info >= (3, 13):
-            self._names["EventLoop"] = SelectorEventLoop
+            self._names.append(_Name(asyncio, "EventLoop", SelectorEventLoop))
         if sys.version_info >= (3, 14):
-            self._names["_DefaultEventLoopPolicy"] = EventLoopPolicy
+            # Where asyncio's own functions look; the public name is led there, with a warning.
+            place, name = unix_events, "_DefaultEventLoopPolicy"
         else:
-            self._names["DefaultEventLoopPolicy"] = EventLoopPolicy
-        self._previous_names = {name: getattr(asyncio, name) for name in self._names}
-        for name, value in self._names.items():
-            setattr(asyncio, name, value)
+            place, name = asyncio, "DefaultEventLoopPolicy"
+        self._names.append(_Name(place, name, EventLoopPolicy))
         _set_policy(self._policy)
 
     def undo(self) -> None:
         """Put everything back that has not been replaced by somebody else since."""
-        for name, value in self._names.items():
-            if getattr(asyncio, name) is value:
-                setattr(asyncio, name, self._previous_names[name])
+        for name in self._names:
+            name.undo()
         if _get_policy() is self._policy:
             _set_policy(self._previous_policy)
 

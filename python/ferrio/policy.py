@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     _DefaultPolicy = asyncio.DefaultEventLoopPolicy
 elif sys.version_info >= (3, 14):
     # The public name warns that policies are deprecated.
-    _DefaultPolicy = asyncio._DefaultEventLoopPolicy
+    from asyncio.unix_events import _DefaultEventLoopPolicy as _DefaultPolicy
 else:
     _DefaultPolicy = asyncio.DefaultEventLoopPolicy
 

@@ -10,6 +10,8 @@ rebound.
 from __future__ import annotations
 
 import asyncio
+import functools
+import gc
 import sys
 import weakref
 from collections.abc import Iterator
@@ -48,7 +50,12 @@ def add_native_tasks() -> None:
         tasks.__class__ = TaskRegistry
 
 
+@functools.cache
 def _standard_set() -> weakref.WeakSet[Any]:
+    if sys.version_info >= (3, 14):
+        # The set of the C module, which no name leads to any more; it has no other.
+        held = gc.get_referents(sys.modules["_asyncio"])
+        return next(each for each in held if isinstance(each, weakref.WeakSet))
     name = "_scheduled_tasks" if sys.version_info >= (3, 12) else "_all_tasks"
     tasks: weakref.WeakSet[Any] = getattr(asyncio.tasks, name)
     return tasks

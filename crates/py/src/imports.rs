@@ -40,6 +40,10 @@ pub(crate) struct Imports {
 
     pub(crate) enter_task: Object,
     pub(crate) leave_task: Object,
+    /// `asyncio.future_add_to_awaited_by` and its opposite, for futures that are not ours;
+    /// missing before 3.14.
+    pub(crate) add_to_awaited_by: Option<Object>,
+    pub(crate) discard_from_awaited_by: Option<Object>,
     /// Missing before 3.12.
     pub(crate) swap_current_task: Option<Object>,
     /// `{loop: task}`, read by `asyncio.current_task` up to 3.13.
@@ -152,7 +156,11 @@ pub(crate) fn load() -> Outcome<()> {
         weak_reference: get(&module(c"weakref")?, c"ref")?,
         get_event_loop,
         is_coroutine: get(&coroutines, c"iscoroutine")?,
-        is_coroutine_function: get(&coroutines, c"iscoroutinefunction")?,
+        // The public name is deprecated from 3.14 on, and warns at every call.
+        is_coroutine_function: match find(&coroutines, c"_iscoroutinefunction")? {
+            Some(function) => function,
+            None => get(&coroutines, c"iscoroutinefunction")?,
+        },
         int: get(&module(c"builtins")?, c"int")?,
         future_repr: get(&base_futures, c"_future_repr")?,
         task_repr: get(&base_tasks, c"_task_repr")?,
@@ -163,6 +171,8 @@ pub(crate) fn load() -> Outcome<()> {
         extract_short_stack: get(&format_helpers, c"extract_stack")?,
         enter_task: get(&tasks, c"_enter_task")?,
         leave_task: get(&tasks, c"_leave_task")?,
+        add_to_awaited_by: find(&futures, c"future_add_to_awaited_by")?,
+        discard_from_awaited_by: find(&futures, c"future_discard_from_awaited_by")?,
         swap_current_task: find(&tasks, c"_swap_current_task")?,
         current_tasks: find(&tasks, c"_current_tasks")?,
         names: Names::load()?,

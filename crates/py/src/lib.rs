@@ -38,11 +38,23 @@ pub extern "C" fn PyInit__ferrio() -> *mut sys::PyObject {
 }
 
 fn functions() -> Vec<Method> {
-    vec![Method::function(
-        c"_all_tasks",
-        |_arguments| task::all_tasks(),
-        c"Return the tasks of ferrio, of all loops, that are scheduled and not done.",
-    )]
+    vec![
+        Method::function(
+            c"_all_tasks",
+            |_arguments| task::all_tasks(),
+            c"Return the tasks of ferrio, of all loops, that are scheduled and not done.",
+        ),
+        Method::function(
+            c"future_add_to_awaited_by",
+            future::add_to_awaited_by,
+            c"asyncio's function of that name, which knows ferrio's futures as well.",
+        ),
+        Method::function(
+            c"future_discard_from_awaited_by",
+            future::discard_from_awaited_by,
+            c"asyncio's function of that name, which knows ferrio's futures as well.",
+        ),
+    ]
 }
 
 fn fill_module(module: &Object) -> Outcome<()> {

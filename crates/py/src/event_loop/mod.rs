@@ -247,11 +247,9 @@ impl This<'_, EventLoop> {
     pub(crate) fn enter_task(self, task: This<'_, crate::task::Task>) -> Outcome<()> {
         let imports = imports();
         let Some(current) = &imports.current_tasks else {
-            // 3.14 keeps the current task in the thread's state, behind this function.
-            self.leave_task()?;
-            imports
-                .enter_task
-                .call(&[&self.object(), &task.object()], None)?;
+            // 3.14 keeps the current task in the thread's state, behind asyncio's functions.
+            // Swapping replaces the last step's task in the one call.
+            crate::task::make_current(&self.object(), Some(&task.object()))?;
             self.task_entered.set(true);
             return Ok(());
         };
@@ -269,7 +267,7 @@ impl This<'_, EventLoop> {
         let imports = imports();
         match &imports.current_tasks {
             Some(current) => current.dict_remove(&self.object()),
-            None => crate::task::leave_current(&self.object()),
+            None => crate::task::make_current(&self.object(), None),
         }
     }
 

@@ -1,7 +1,7 @@
 //! `create_future`, `create_task` and the task factory.
 
 use super::EventLoop;
-use crate::ffi::{Arguments, Object, Outcome, Own, Raised, Signature, This, none};
+use crate::ffi::{Arguments, Object, Outcome, Own, Raised, Signature, This, none, text};
 use crate::future::Future;
 use crate::imports::imports;
 use crate::task::{Task, TaskOptions};
@@ -25,6 +25,13 @@ impl This<'_, EventLoop> {
     }
 
     pub(super) fn create_task(self, arguments: Arguments<'_>) -> Outcome<Object> {
+        if cfg!(Py_3_14)
+            && let Some(factory) = self.task_factory.get()
+        {
+            self.check_closed()?;
+            // The factory gets what it may know and we do not.
+            return arguments.call_behind(&factory, &self.object());
+        }
         let [coroutine, name, context, eager_start] = CREATE_TASK.parse(arguments)?;
         let Some(coroutine) = coroutine else {
             return Err(Raised::type_error("create_task() needs a coroutine"));
@@ -32,20 +39,17 @@ impl This<'_, EventLoop> {
         let (name, context) = (name.and_then(Object::some), context.and_then(Object::some));
         self.check_closed()?;
         if let Some(factory) = self.task_factory.get() {
-            return self.create_with_factory(&factory, coroutine, name, context);
+            return self.create_with_factory(&factory, coroutine, name, context, eager_start);
         }
-        let eager_start = match eager_start {
-            Some(value) => value.is_true()?,
-            None => false,
-        };
         let options = TaskOptions {
             name,
             context,
-            eager_start,
+            eager_start: eager_start.map_or(Ok(false), Object::is_true)?,
         };
         Ok(Own::<Task>::spawn(self, coroutine, &options)?.into_object())
     }
 
+    /// A factory up to 3.13; how asyncio calls one was changed later.
     #[cold]
     fn create_with_factory(
         self,
@@ -53,16 +57,20 @@ impl This<'_, EventLoop> {
         coroutine: &Object,
         name: Option<&Object>,
         context: Option<&Object>,
+        eager_start: Option<&Object>,
     ) -> Outcome<Object> {
         let event_loop = self.object();
-        let task = match context {
-            // Factories written before contexts could be given take two arguments.
-            None => factory.call(&[&event_loop, coroutine], None)?,
-            Some(context) => factory.call(
-                &[&event_loop, coroutine, context],
-                Some(&imports().context_keyword),
-            )?,
-        };
+        let mut arguments = vec![&*event_loop, coroutine];
+        let mut keywords = Vec::new();
+        // Factories written before contexts could be given take two arguments.
+        for (keyword, value) in [("context", context), ("eager_start", eager_start)] {
+            if let Some(value) = value {
+                arguments.push(value);
+                keywords.push(text(keyword)?);
+            }
+        }
+        let keywords = Object::tuple_of(&keywords)?;
+        let task = factory.call(&arguments, Some(&keywords))?;
         if let Some(name) = name {
             task.call_method(&imports().names.set_name, &[name])?;
         }

@@ -76,6 +76,31 @@ impl<'a> Arguments<'a> {
         self.positional
     }
 
+    pub(crate) fn has_keywords(self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// Calls `function` with `first` and these arguments behind it.
+    ///
+    /// # Errors
+    /// Whatever the function raises.
+    pub(crate) fn call_behind(self, function: &Object, first: &Object) -> Outcome<Object> {
+        let mut all = vec![first];
+        all.extend(self.positional);
+        all.extend(self.values);
+        let names = Object::tuple_of(self.names)?;
+        // SAFETY: as many live objects as positional arguments and names, which are text.
+        unsafe {
+            let pointers: Vec<_> = all.iter().map(|object| object.as_ptr()).collect();
+            Object::from_new(sys::PyObject_Vectorcall(
+                function.as_ptr(),
+                pointers.as_ptr(),
+                self.positional.len() + 1,
+                names.as_ptr(),
+            ))
+        }
+    }
+
     /// The one argument of a method, by position or by name; `names` gives the method's and the
     /// parameter's.
     ///

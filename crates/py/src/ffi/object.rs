@@ -415,6 +415,31 @@ impl Object {
         unsafe { Object::from_new(sys::PyDict_New()) }
     }
 
+    /// A new, empty set.
+    pub(crate) fn set() -> Outcome<Object> {
+        // SAFETY: null stands for no items; a new reference or null.
+        unsafe { Object::from_new(sys::PySet_New(std::ptr::null_mut())) }
+    }
+
+    /// A frozenset of the items of `items`.
+    pub(crate) fn frozenset(items: &Object) -> Outcome<Object> {
+        // SAFETY: a live object; a new reference or null.
+        unsafe { Object::from_new(sys::PyFrozenSet_New(items.as_ptr())) }
+    }
+
+    /// Python's `self.add(item)` on a set.
+    pub(crate) fn set_add(&self, item: &Object) -> Outcome<()> {
+        // SAFETY: live objects; CPython raises SystemError when `self` is no set.
+        Raised::check(unsafe { sys::PySet_Add(self.as_ptr(), item.as_ptr()) })
+    }
+
+    /// Python's `self.discard(item)` on a set.
+    pub(crate) fn set_discard(&self, item: &Object) -> Outcome<()> {
+        // SAFETY: as above. 1 says that the item was there.
+        let status = unsafe { sys::PySet_Discard(self.as_ptr(), item.as_ptr()) };
+        Raised::check(status.min(0))
+    }
+
     /// Python's `self[key] = value` on an exact dict.
     pub(crate) fn dict_set(&self, key: &Object, value: &Object) -> Outcome<()> {
         // SAFETY: live objects; `self` is a dict by the caller's construction, and

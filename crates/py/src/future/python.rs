@@ -148,7 +148,7 @@ fn table() -> Vec<Method> {
 
 fn attribute_table() -> Vec<GetSet> {
     type Self_<'a> = This<'a, Future>;
-    vec![
+    let mut attributes = vec![
         identity::class_attribute::<Future, _>(|| &imports().asyncio_future),
         GetSet::read_only(
             c"_state",
@@ -178,12 +178,12 @@ fn attribute_table() -> Vec<GetSet> {
         ),
         GetSet::read_only(
             c"_result",
-            |this: Self_<'_>| Ok(this.result.get().unwrap_or_else(none)),
+            |this: Self_<'_>| Ok(this.success().unwrap_or_else(none)),
             c"The result, if there is one.",
         ),
         GetSet::read_only(
             c"_exception",
-            |this: Self_<'_>| Ok(this.exception.get().unwrap_or_else(none)),
+            |this: Self_<'_>| Ok(this.failure().unwrap_or_else(none)),
             c"The exception, if there is one.",
         ),
         GetSet::read_write(
@@ -215,7 +215,15 @@ fn attribute_table() -> Vec<GetSet> {
             },
             c"The message of the cancellation.",
         ),
-    ]
+    ];
+    if cfg!(Py_3_14) {
+        attributes.push(GetSet::read_only(
+            c"_asyncio_awaited_by",
+            |this: Self_<'_>| this.awaited_by(),
+            c"The tasks that wait for the future, as a frozenset, or None.",
+        ));
+    }
+    attributes
 }
 
 fn callbacks(this: This<'_, Future>) -> Outcome<Object> {

@@ -35,6 +35,7 @@ impl Drop for Entered<'_> {
 }
 
 /// Makes `task` the current one, or none; which it was before.
+#[inline]
 pub(super) fn swap(event_loop: &Object, task: Option<&Object>) -> Outcome<Option<Object>> {
     let imports = imports();
     let none = crate::ffi::none();

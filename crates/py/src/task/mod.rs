@@ -160,9 +160,10 @@ pub(crate) fn all_tasks() -> Outcome<Object> {
     )
 }
 
-/// Takes back whichever task is the current one of the loop.
-pub(crate) fn leave_current(event_loop: &Object) -> Outcome<()> {
-    current::swap(event_loop, None).map(drop)
+/// Makes `task` the current one of the loop, or none, whichever it was before.
+#[inline]
+pub(crate) fn make_current(event_loop: &Object, task: Option<&Object>) -> Outcome<()> {
+    current::swap(event_loop, task).map(drop)
 }
 
 /// How a task is to be made.

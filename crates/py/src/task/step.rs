@@ -41,7 +41,10 @@ impl This<'_, Task> {
         let _entered = Context::enter(&context)?;
         let failure = match self.waits_for.get() {
             Some(awaited) => match This::<Future>::from_object(&awaited) {
-                Some(future) => failure_of(future)?,
+                Some(future) => {
+                    future.discard_awaiter(&self.object())?;
+                    failure_of(future)?
+                }
                 None => None,
             },
             None => None,
@@ -80,10 +83,15 @@ impl This<'_, Task> {
     /// The done-callback of the awaited future, foreign or ours.
     pub(super) fn wakeup_as_callback(self, awaited: &Object) -> Outcome<()> {
         let failure = if let Some(future) = This::<Future>::from_exact(awaited) {
+            future.discard_awaiter(&self.object())?;
             failure_of(future)?
         } else if let Some(task) = This::<Task>::from_exact(awaited) {
+            task.upcast::<Future>().discard_awaiter(&self.object())?;
             failure_of(task.upcast())?
         } else {
+            if let Some(future) = This::<Future>::from_object(awaited) {
+                future.discard_awaiter(&self.object())?;
+            }
             awaited
                 .call_method(&imports().names.result, &[])
                 .err()
@@ -210,6 +218,7 @@ impl This<'_, Task> {
             let wakeup = super::TaskCallback::wakeup(self.own())?.into_object();
             awaited.add_done_callback(&wakeup, Some(&self.context()?))?;
         }
+        awaited.add_awaiter(&self.object())?;
         self.waits_for.set(item.clone());
         self.cancel_what_was_taken_up()
     }
@@ -246,6 +255,10 @@ impl This<'_, Task> {
             &[&wakeup, &self.context()?],
             Some(&imports.context_keyword),
         )?;
+        if let Some(future) = This::<Future>::from_object(item) {
+            // A subclass's.
+            future.add_awaiter(&self.object())?;
+        }
         self.waits_for.set(item.clone());
         self.cancel_what_was_taken_up()
     }
