@@ -1,10 +1,15 @@
 """``asyncio.all_tasks()`` sees ferrio's tasks.
 
-The standard library keeps a WeakSet of all tasks, and adding to it is a good part of what
-creating a task costs there. The native module keeps a list through its tasks instead, which
+Up to 3.13 the standard library keeps a WeakSet of all tasks, and adding to it is a good part of
+what creating a task costs there. The native module keeps a list through its tasks instead, which
 costs nothing, so the WeakSet has to be told to look there too. Others hold that very object —
 C code, and whoever imported it early — so it is given another class, in place; no name is
 rebound.
+
+From 3.14 asyncio's own tasks are in such a list too, one a thread, and ferrio's join it: then
+nothing has to be told to anybody, and other processes (``python -m asyncio ps``) see them as well.
+Should a later release of 3.14 lay its tasks out otherwise, ferrio keeps its own list and the WeakSet
+for foreign tasks is told of it.
 """
 
 from __future__ import annotations
@@ -44,10 +49,46 @@ class TaskRegistry(weakref.WeakSet[Any]):
 
 
 def add_native_tasks() -> None:
-    """Have the standard library's set of all tasks include ferrio's; once is enough."""
+    """Have ``asyncio.all_tasks()`` include ferrio's tasks; once is enough."""
+    if sys.version_info >= (3, 14) and _join_asyncios_list():
+        return
     tasks = _standard_set()
     if type(tasks) is weakref.WeakSet:
         tasks.__class__ = TaskRegistry
+
+
+class _NoLoop:
+    """As much of a loop as a task of asyncio's needs that is never run."""
+
+    def get_debug(self) -> bool:
+        return False
+
+    def call_soon(self, *_arguments: object, **_keywords: object) -> None:
+        pass
+
+
+def _join_asyncios_list() -> bool:
+    """Show the native module two tasks of asyncio's; return whether it knows its way in them."""
+    module = sys.modules["_asyncio"]
+    loop: Any = _NoLoop()
+
+    async def never_run() -> None:
+        pass
+
+    tasks = [module.Task(never_run(), loop=loop, name="ferrio") for _ in range(2)]
+    first, second = tasks
+    waits = [(first, second), (second, first), (second, second)]
+    for awaited, waiter in waits:
+        module.future_add_to_awaited_by(awaited, waiter)
+    try:
+        return _ferrio._learn_task_list(first, second)
+    finally:
+        for awaited, waiter in waits:
+            module.future_discard_from_awaited_by(awaited, waiter)
+        for task in tasks:
+            task.get_coro().close()
+            task._log_destroy_pending = False
+            module._unregister_task(task)
 
 
 @functools.cache

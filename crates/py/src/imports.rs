@@ -174,7 +174,12 @@ pub(crate) fn load() -> Outcome<()> {
         add_to_awaited_by: find(&futures, c"future_add_to_awaited_by")?,
         discard_from_awaited_by: find(&futures, c"future_discard_from_awaited_by")?,
         swap_current_task: find(&tasks, c"_swap_current_task")?,
-        current_tasks: find(&tasks, c"_current_tasks")?,
+        current_tasks: if cfg!(Py_3_14) {
+            // It is there, for asyncio's functions in Python alone, which are not in use.
+            None
+        } else {
+            Some(get(&tasks, c"_current_tasks")?)
+        },
         names: Names::load()?,
         context_keyword: keywords(&[c"context"])?,
         message_keyword: keywords(&[c"msg"])?,

@@ -45,6 +45,16 @@ fn functions() -> Vec<Method> {
             c"Return the tasks of ferrio, of all loops, that are scheduled and not done.",
         ),
         Method::function(
+            c"_learn_task_list",
+            |arguments| match arguments.positional() {
+                [first, second] => {
+                    ffi::asyncio_tasks::learn(first, second).map(Object::from_bool)
+                }
+                _ => Err(ffi::Raised::type_error("two tasks are needed")),
+            },
+            c"Look at two tasks of asyncio's own; True if ferrio's can join CPython's list of them.",
+        ),
+        Method::function(
             c"future_add_to_awaited_by",
             future::add_to_awaited_by,
             c"asyncio's function of that name, which knows ferrio's futures as well.",

@@ -20,6 +20,7 @@
 
 mod arguments;
 mod audit;
+pub(crate) mod asyncio_tasks;
 mod buffer;
 mod cell;
 mod context;
@@ -40,7 +41,7 @@ pub(crate) use cell::{ObjectCell, Slot};
 pub(crate) use context::Context;
 pub(crate) use exception::{Outcome, Raised, SavedException};
 pub(crate) use free_list::FreeList;
-pub(crate) use linked::{Linked, LinkedList, Links};
+pub(crate) use linked::{Linked, LinkedList, Links, unlink};
 pub(crate) use method::{GetSet, Method, attributes, methods, required};
 pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{

@@ -294,6 +294,13 @@ impl Object {
         }
     }
 
+    /// Whether it is an int, of a subclass too.
+    #[inline]
+    pub(crate) fn is_int(&self) -> bool {
+        // SAFETY: a question about a live object's type.
+        unsafe { sys::PyLong_Check(self.as_ptr()) != 0 }
+    }
+
     pub(crate) fn to_i64(&self) -> Outcome<i64> {
         // SAFETY: a live object; -1 may be a value, so the indicator decides.
         unsafe {

@@ -7,6 +7,7 @@
 
 mod callback;
 mod current;
+mod published;
 mod python;
 mod step;
 
@@ -15,12 +16,13 @@ use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use callback::TaskCallback;
+pub(crate) use published::all_tasks;
 pub(crate) use python::build;
 
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{
-    Context, Extends, FreeList, Linked, LinkedList, Links, Native, Object, ObjectCell, Outcome,
-    Own, Raised, This, TypeObject, Visitor, none, recursive, sys, text,
+    Context, Extends, FreeList, Linked, Links, Native, Object, ObjectCell, Outcome, Own, Raised,
+    This, TypeObject, Visitor, none, recursive, sys, text, unlink,
 };
 use crate::future::Future;
 use crate::imports::imports;
@@ -30,28 +32,27 @@ use crate::imports::imports;
 pub(crate) struct Task {
     /// A task is a future; first, so that one's methods work on the other.
     future: Future,
+    // This and the name and the links stand where CPython 3.14 has its own (see `published.rs`).
     pub(crate) coroutine: ObjectCell,
-    context: ObjectCell,
-    /// The name given by the user; empty for `Task-N`, which is formed when asked for.
+    /// The name given by the user. For `Task-N`, which is formed when asked for, it is empty, or
+    /// from 3.14 on the int N, as in CPython's own tasks.
     name: ObjectCell,
-    /// N of `Task-N`.
-    number: Cell<u64>,
+    context: ObjectCell,
+    links: Links,
     /// `_fut_waiter`: the future it waits for, kept until the step that follows.
     waits_for: ObjectCell,
+    /// N of `Task-N`.
+    number: Cell<u64>,
     /// How many `cancel()` were not undone by `uncancel()`.
     cancel_requests: Cell<i32>,
     /// The next step throws CancelledError.
     must_cancel: Cell<bool>,
     /// Whether its end while pending is worth a message.
     log_destroy_pending: Cell<bool>,
-    links: Links<Task>,
 }
 
 static TYPE: TypeObject = TypeObject::new();
 static FREE_LIST: FreeList = FreeList::new();
-
-/// Every task of ours that is scheduled and not done, for `asyncio.all_tasks`.
-static SCHEDULED: LinkedList<Task> = LinkedList::new();
 
 /// The counter behind `Task-N`.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -102,32 +103,36 @@ unsafe impl Native for Task {
     }
 
     fn detach(&self) {
-        SCHEDULED.remove(self);
+        unlink(self);
     }
 }
 
 // SAFETY: `Task` is `repr(C)` and begins with a `Future`; `python::build` gives the base.
 unsafe impl Extends<Future> for Task {}
 
-impl Linked for Task {
-    fn links(&self) -> &Links<Task> {
+// SAFETY: the offset of the field.
+unsafe impl Linked for Task {
+    const OFFSET: usize = std::mem::offset_of!(Task, links);
+
+    fn links(&self) -> &Links {
         &self.links
     }
 }
 
 impl Task {
     fn new(future: Future) -> Task {
+        future.is_task.set(true);
         Task {
             future,
             coroutine: ObjectCell::new(),
-            context: ObjectCell::new(),
             name: ObjectCell::new(),
-            number: Cell::new(0),
+            context: ObjectCell::new(),
+            links: Links::new(),
             waits_for: ObjectCell::new(),
+            number: Cell::new(0),
             cancel_requests: Cell::new(0),
             must_cancel: Cell::new(false),
             log_destroy_pending: Cell::new(true),
-            links: Links::new(),
         }
     }
 
@@ -147,17 +152,6 @@ impl Task {
     fn is_abandoned(&self) -> bool {
         !self.future.is_done() && self.log_destroy_pending.get() && self.coroutine.is_some()
     }
-}
-
-/// Every task of ours that is scheduled and not done, of all loops.
-pub(crate) fn all_tasks() -> Outcome<Object> {
-    Object::list(
-        SCHEDULED
-            .snapshot()
-            .into_iter()
-            .map(Own::into_object)
-            .collect(),
-    )
 }
 
 /// Makes `task` the current one of the loop, or none, whichever it was before.
@@ -226,15 +220,20 @@ impl This<'_, Task> {
         match options.name {
             Some(name) => self.set_name(name)?,
             None => {
-                self.name.clear();
-                self.number.set(NUMBER.fetch_add(1, Ordering::Relaxed) + 1);
+                let number = NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
+                self.number.set(number);
+                if cfg!(Py_3_14) {
+                    self.name.set(Object::from_i64(number.cast_signed())?);
+                } else {
+                    self.name.clear();
+                }
             }
         }
         if options.eager_start && self.loop_is_running()? {
             return self.start_eagerly();
         }
         self.schedule_step()?;
-        SCHEDULED.add(self);
+        self.publish();
         Ok(())
     }
 
@@ -256,13 +255,13 @@ impl This<'_, Task> {
         let event_loop = self.future.event_loop()?;
         let context = self.context()?;
         let previous = current::swap(&event_loop, Some(&self.object()))?;
-        SCHEDULED.add(self);
+        self.publish();
         let stepped = Context::enter(&context).and_then(|_entered| self.run_coroutine(None));
         // No call may be made with an exception set, so a failed step's is put aside.
         let stepped = stepped.map_err(Raised::take);
         let swapped = current::swap(&event_loop, previous.as_ref());
         if self.future.is_done() {
-            SCHEDULED.remove(self.value());
+            self.withdraw();
             // Nothing can be cancelled or shown any more, and few tasks that end at once
             // are kept, so the frame goes early.
             self.coroutine.clear();
@@ -345,7 +344,9 @@ impl This<'_, Task> {
     }
 
     pub(crate) fn name(self) -> Outcome<Object> {
-        if let Some(name) = self.value().name.get() {
+        if let Some(name) = self.value().name.get()
+            && !name.is_int()
+        {
             return Ok(name);
         }
         let name = text(&format!("Task-{}", self.number.get()))?;
@@ -386,12 +387,6 @@ impl This<'_, Task> {
         if let Err(raised) = report() {
             raised.report_unraisable(&self.object());
         }
-    }
-
-    /// Leaves the list of tasks that are not done.
-    #[inline]
-    fn leave_scheduled(self) {
-        SCHEDULED.remove(self.value());
     }
 }
 

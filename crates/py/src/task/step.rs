@@ -150,7 +150,7 @@ impl This<'_, Task> {
     /// The coroutine returned.
     #[inline]
     fn finish(self, value: Object) -> Outcome<()> {
-        self.leave_scheduled();
+        self.withdraw();
         let future = self.upcast::<Future>();
         if self.must_cancel.replace(false) {
             // Cancelled right before it came to its end.
@@ -162,7 +162,7 @@ impl This<'_, Task> {
 
     /// The coroutine raised.
     fn fail(self, exception: Object) -> Outcome<()> {
-        self.leave_scheduled();
+        self.withdraw();
         let future = self.upcast::<Future>();
         if is_cancelled_error(&exception)? {
             self.future().cancelled_error.set(exception);
