@@ -2,6 +2,7 @@
 #
 #   make test VERSIONS=3.13          only some of the Pythons that were found
 #   make test PYTHONS=3.13=/usr/bin/python3.13    these, without looking for any
+#   make bench PYTHON=3.14           the benchmarks on that version
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +12,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
 
 # Only targets that need a Python look for one.
-WITHOUT_PYTHON := help clean test-rust docs
+WITHOUT_PYTHON := help clean test-rust docs python-3.14
 ifneq ($(filter-out $(WITHOUT_PYTHON),$(MAKECMDGOALS)),)
 ifeq ($(origin PYTHONS),undefined)
 PYTHONS := $(shell scripts/find_pythons.sh)
@@ -22,6 +23,8 @@ endif
 export PYTHONS
 VERSIONS ?= $(foreach python,$(PYTHONS),$(firstword $(subst =, ,$(python))))
 NEWEST := $(firstword $(VERSIONS))
+# What is measured, or run on one version alone: the same one as the last time, to be comparable.
+PYTHON ?= $(or $(filter 3.13,$(VERSIONS)),$(NEWEST))
 python_of = $(patsubst $(1)=%,%,$(filter $(1)=%,$(PYTHONS)))
 $(foreach version,$(VERSIONS),$(if $(call python_of,$(version)),,$(error Python $(version) was not found)))
 endif
@@ -40,18 +43,22 @@ RUN_JOBS = .venv/tools/bin/python scripts/run_jobs.py --at-once $(PROCESSORS)
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+		/^[a-z0-9.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: python-3.14
+python-3.14: ## Make a CPython 3.14 in build/ out of Debian's packages (downloads 40 MB, needs no root): the other targets use it
+	@scripts/make_python_3_14.sh
 
 .PHONY: setup
-setup: say-pythons .venv/tools/requirements.stamp $(ENVIRONMENTS) ## Make the environments in .venv, one for each Python from 3.11 to 3.13
+setup: say-pythons .venv/tools/requirements.stamp $(ENVIRONMENTS) ## Make the environments in .venv, one for each Python from 3.11 to 3.14
 
 .PHONY: build
 build: say-pythons .venv/tools/requirements.stamp $(WHEELS) ## Build ferrio for each of these Pythons and install it in their environments
 
 .PHONY: demo
-demo: VERSIONS := $(NEWEST)
-demo: say-pythons .venv/$(NEWEST)/wheel.stamp ## Run a FastAPI service on asyncio and on ferrio, check every answer, compare
-	@PYTHONPATH=scripts .venv/$(NEWEST)/bin/python -m demo
+demo: VERSIONS := $(PYTHON)
+demo: say-pythons .venv/$(PYTHON)/wheel.stamp ## Run a FastAPI service on asyncio and on ferrio, check every answer, compare
+	@PYTHONPATH=scripts .venv/$(PYTHON)/bin/python -m demo
 
 ##@ Tests
 .PHONY: test
@@ -78,22 +85,22 @@ conformance: build ## Run CPython's own asyncio tests on ferrio, on every versio
 
 .PHONY: test-hard
 test-hard: build ## Run the slow tests: every interleaving (loom), AddressSanitizer (where there is a nightly toolchain), stress
-	@$(if $(NIGHTLY),scripts/build_with_asan.sh $(NEWEST) $(call python_of,$(NEWEST)), \
+	@$(if $(NIGHTLY),scripts/build_with_asan.sh $(PYTHON) $(call python_of,$(PYTHON)), \
 		echo "No nightly toolchain: AddressSanitizer is left out")
 	@$(RUN_JOBS) \
 		loom '$(LOOM)' \
 		$(foreach version,$(VERSIONS),stress-$(version) '.venv/$(version)/bin/python -m pytest --quiet tests/stress') \
 		$(foreach version,$(VERSIONS),poll-every-turn-$(version) 'FERRIO_POLL_EVERY_TURN=1 $(call CONFORMANCE,$(version)) --jobs 1') \
 		$(if $(NIGHTLY), \
-			asan-python 'FERRIO_TEST_LOOPS=ferrio scripts/with_asan.sh $(NEWEST) .venv/$(NEWEST)/bin/python -m pytest --quiet tests/python tests/stress' \
+			asan-python 'FERRIO_TEST_LOOPS=ferrio scripts/with_asan.sh $(PYTHON) .venv/$(PYTHON)/bin/python -m pytest --quiet tests/python tests/stress' \
 			asan-rust '$(ASAN_RUST)' \
-			asan-conformance 'scripts/with_asan.sh $(NEWEST) $(call CONFORMANCE,$(NEWEST)) --jobs 1')
+			asan-conformance 'scripts/with_asan.sh $(PYTHON) $(call CONFORMANCE,$(PYTHON)) --jobs 1')
 
 .PHONY: test-apps
-test-apps: VERSIONS := $(NEWEST)
-test-apps: say-pythons .venv/$(NEWEST)/wheel.stamp ## Run the test suites of real libraries on asyncio and on ferrio, compare (APPS="aiohttp tornado")
+test-apps: VERSIONS := $(PYTHON)
+test-apps: say-pythons .venv/$(PYTHON)/wheel.stamp ## Run the test suites of real libraries on asyncio and on ferrio, compare (APPS="aiohttp tornado")
 	@scripts/need_servers.sh $(APPS)
-	@.venv/$(NEWEST)/bin/python tests/apps/run.py $(APPS)
+	@.venv/$(PYTHON)/bin/python tests/apps/run.py $(APPS)
 
 ##@ Checks
 .PHONY: lint
@@ -113,8 +120,8 @@ format: .venv/tools/requirements.stamp ## Format the sources of both languages
 
 ##@ More
 .PHONY: bench
-bench: .venv/bench/wheel.stamp ## Compare with asyncio, uvloop and rloop: CPU time per operation (BENCH="--quick --cases 'echo-*'")
-	@.venv/bench/bin/python benchmarks/run.py $(BENCH)
+bench: .venv/bench-$(PYTHON)/wheel.stamp ## Compare with asyncio, uvloop and others: CPU time per operation (BENCH="--quick --cases 'echo-*'" PYTHON=3.14)
+	@.venv/bench-$(PYTHON)/bin/python benchmarks/run.py $(BENCH)
 
 .PHONY: docs
 docs: ## Build the documentation of the Rust crates
@@ -168,6 +175,6 @@ MYPY = .venv/$(1)/bin/python -m mypy --strict python/ferrio examples/chat script
 	@scripts/install_wheel.sh $* .venv/$*
 	@touch $@
 
-.venv/bench/wheel.stamp: .venv/$(NEWEST)/wheel.stamp $(REQUIREMENTS)
-	@scripts/make_bench_environment.sh $(NEWEST) $(call python_of,$(NEWEST))
+.venv/bench-%/wheel.stamp: .venv/%/wheel.stamp $(REQUIREMENTS)
+	@scripts/make_bench_environment.sh $* $(call python_of,$*)
 	@touch $@

@@ -78,6 +78,7 @@ No usable Python found. ferrio needs CPython 3.11, 3.12, 3.13 or 3.14 with its h
 python3.X on the PATH or in pyenv (${PYENV_ROOT:-$HOME/.pyenv}). For example:
     apt-get install python3-dev python3-venv          Debian 12 or later
     pyenv install 3.13
+    make python-3.14                                  a CPython 3.14 in build/, from Debian's packages
 MESSAGE
     exit 1
 fi

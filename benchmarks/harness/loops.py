@@ -61,6 +61,7 @@ LOOPS: dict[str, Loop] = {
         Loop("uvloop", _new_event_loop),
         Loop("rloop", _new_event_loop),
         Loop("rsloop", _new_event_loop),
+        Loop("zuvloop", _new_event_loop),
         Loop("ferrio", _new_event_loop),
     )
 }

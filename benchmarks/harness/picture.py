@@ -28,6 +28,7 @@ COLOURS = {
     "asyncio": "#9aa5b1",
     "rloop": "#3e8ed0",
     "rsloop": "#8b6fc9",
+    "zuvloop": "#c06c9b",
     RUNNER: "#d9480f",
     FLOOR: "#52606d",
 }

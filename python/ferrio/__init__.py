@@ -50,6 +50,11 @@ SelectorEventLoop = EventLoop
 if sys.version_info >= (3, 12):
     eager_task_factory = _asyncio.create_eager_task_factory(Task)
 
+if sys.version_info >= (3, 14):
+    # Those that know ferrio's futures: asyncio's own were here before.
+    future_add_to_awaited_by = _asyncio.future_add_to_awaited_by
+    future_discard_from_awaited_by = _asyncio.future_discard_from_awaited_by
+
 if sys.version_info < (3, 14):
     from ferrio.policy import EventLoopPolicy
 

@@ -8,8 +8,8 @@ rebound.
 
 From 3.14 asyncio's own tasks are in such a list too, one a thread, and ferrio's join it: then
 nothing has to be told to anybody, and other processes (``python -m asyncio ps``) see them as well.
-Should a later release of 3.14 lay its tasks out otherwise, ferrio keeps its own list and the WeakSet
-for foreign tasks is told of it.
+Should a later release of 3.14 lay its tasks out otherwise, ferrio keeps a list of its own and the
+WeakSet for foreign tasks is told of it.
 """
 
 from __future__ import annotations
@@ -61,10 +61,11 @@ class _NoLoop:
     """As much of a loop as a task of asyncio's needs that is never run."""
 
     def get_debug(self) -> bool:
+        """Nothing is recorded."""
         return False
 
     def call_soon(self, *_arguments: object, **_keywords: object) -> None:
-        pass
+        """Nothing is run."""
 
 
 def _join_asyncios_list() -> bool:

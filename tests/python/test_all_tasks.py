@@ -157,10 +157,15 @@ def test_register_by_hand(loop):
 def test_enter_and_leave_by_hand(loop):
     """Third-party tasks say when they step."""
     task = loop.create_task(asyncio.sleep(0))
-    asyncio.tasks._enter_task(loop, task)
-    assert asyncio.current_task(loop) is task
-    asyncio.tasks._leave_task(loop, task)
-    assert asyncio.current_task(loop) is None
+    # From 3.14 only the running loop has a current task.
+    asyncio._set_running_loop(loop)
+    try:
+        asyncio.tasks._enter_task(loop, task)
+        assert asyncio.current_task(loop) is task
+        asyncio.tasks._leave_task(loop, task)
+        assert asyncio.current_task(loop) is None
+    finally:
+        asyncio._set_running_loop(None)
     run_until_idle(loop)
 
 
@@ -244,6 +249,7 @@ def test_a_foreign_task_steps_among_ours(loop):
     assert seen == [True] * 5
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="no such set is in use from 3.14")
 class TestTheSet:
     """The standard library's own WeakSet object, which others hold as well."""
 
@@ -316,6 +322,52 @@ print("ok")
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )
     assert (outcome.stdout, outcome.stderr) == ("ok\n", "")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="CPython has that list from 3.14")
+@pytest.mark.parametrize(
+    ("before", "own"),
+    [
+        ("", []),
+        # A task of another size than ferrio knows: it keeps a list of its own.
+        ("_asyncio.Task = type('Task', (_asyncio.Task,), {'__slots__': ('more',)})", ["Task-1"]),
+    ],
+    ids=["of known layout", "of unknown layout"],
+)
+def test_whether_tasks_are_in_cpythons_own_list(before, own):
+    program = f"""
+import asyncio, _asyncio
+{before}
+import ferrio
+from ferrio import _ferrio
+
+async def main():
+    mine = asyncio.current_task()
+    assert asyncio.all_tasks() == {{mine}}, asyncio.all_tasks()
+    theirs = asyncio.Task(asyncio.sleep(0))
+    assert asyncio.all_tasks() == {{mine, theirs}}, asyncio.all_tasks()
+    print([task.get_name() for task in _ferrio._all_tasks()])
+
+ferrio.run(main())
+"""
+    outcome = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert (outcome.stdout, outcome.stderr) == (f"{own}\n", "")
+
+
+def test_a_thread_that_ends_leaves_its_tasks(loop):
+    """From 3.14 the tasks that a thread made are in a list of that thread's."""
+    made = []
+    future = loop.create_future()
+    thread = threading.Thread(target=lambda: made.append(loop.create_task(waits(future))))
+    thread.start()
+    thread.join()
+    here = loop.create_task(waits(future))
+    assert asyncio.all_tasks(loop) == {here, *made}
+    future.set_result(None)
+    run_until_idle(loop)
+    assert asyncio.all_tasks(loop) == set()
 
 
 def test_many_tasks_come_and_go_while_they_are_listed(loop):

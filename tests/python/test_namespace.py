@@ -168,10 +168,15 @@ def test_importing_ferrio_leaves_asyncios_names_alone():
     # In a process of its own: here ferrio is imported already.
     program = """
 import asyncio
+import sys
 before = {name: value for name, value in vars(asyncio).items()}
 tasks_before = dict(vars(asyncio.tasks))
 import ferrio
 changed = [name for name, value in before.items() if vars(asyncio)[name] is not value]
+if sys.version_info >= (3, 14):
+    # asyncio's own know no other futures than its own.
+    changed.remove("future_add_to_awaited_by")
+    changed.remove("future_discard_from_awaited_by")
 changed += [name for name, value in tasks_before.items() if vars(asyncio.tasks)[name] is not value]
 assert not changed, changed
 assert asyncio.run(asyncio.sleep(0, 5)) == 5
