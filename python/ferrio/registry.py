@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import sys
 import weakref
 from collections.abc import Iterator
@@ -95,6 +94,8 @@ def _join_asyncios_list() -> bool:
 @functools.cache
 def _standard_set() -> weakref.WeakSet[Any]:
     if sys.version_info >= (3, 14):
+        import gc
+
         # The set of the C module, which no name leads to any more; it has no other.
         held = gc.get_referents(sys.modules["_asyncio"])
         return next(each for each in held if isinstance(each, weakref.WeakSet))

@@ -18,6 +18,18 @@ TASKS = {"ferrio": ferrio.Task, "C": asyncio.Task, "Python": asyncio.tasks._PyTa
 FUTURES = {"ferrio": ferrio.Future, "C": asyncio.Future, "Python": asyncio.futures._PyFuture}
 
 
+# From 3.14 asyncio's C functions, which are those in use, know nothing of the twin's tasks.
+KNOWN_TASKS = dict(TASKS)
+if sys.version_info >= (3, 14):
+    del KNOWN_TASKS["Python"]
+
+
+def skip_unless_known(*classes):
+    """``asyncio.current_task`` is told of tasks of these classes."""
+    if not set(classes) <= set(KNOWN_TASKS.values()):
+        pytest.skip("asyncio.current_task knows nothing of the Python twin's tasks from 3.14")
+
+
 @pytest.fixture(params=list(TASKS))
 def task_class(request):
     return TASKS[request.param]
@@ -166,6 +178,7 @@ def test_an_inner_task_that_refuses(loop, task_class, inner_class):
 
 
 def test_current_task(loop, task_class, inner_class):
+    skip_unless_known(task_class, inner_class)
     seen = []
 
     async def inner():
@@ -195,11 +208,11 @@ def test_steps_of_mixed_tasks_alternate(loop):
             steps.append((number, name))
             await asyncio.sleep(0)
 
-    for name, task_class in TASKS.items():
+    for name, task_class in KNOWN_TASKS.items():
         kept.append(task_class(coroutine(name), loop=loop, name=name))
     run_until_idle(loop)
     kept.clear()
-    assert steps == [(number, name) for number in range(3) for name in TASKS]
+    assert steps == [(number, name) for number in range(3) for name in KNOWN_TASKS]
 
 
 kept = []
@@ -211,7 +224,7 @@ def test_all_tasks_sees_every_kind(loop):
     async def waits():
         await future
 
-    tasks = {task_class(waits(), loop=loop) for task_class in TASKS.values()}
+    tasks = {task_class(waits(), loop=loop) for task_class in KNOWN_TASKS.values()}
     assert asyncio.all_tasks(loop) == tasks
     run_turn(loop)
     assert asyncio.all_tasks(loop) == tasks
@@ -320,6 +333,7 @@ def test_wrap_future_and_ensure_future_keep_what_they_get(loop, task_class, futu
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
 def test_eager_tasks_of_one_kind_in_tasks_of_another(loop, task_class, inner_class):
+    skip_unless_known(task_class, inner_class)
     seen = []
 
     async def inner():

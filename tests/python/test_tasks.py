@@ -703,10 +703,37 @@ class TestFactories:
         run_until_idle(loop)
 
     def test_a_name_is_set_on_what_the_factory_made(self, loop, implementation):
-        loop.set_task_factory(lambda loop, coroutine: implementation.Task(coroutine, loop=loop))
+        def factory(loop, coroutine, **keywords):
+            # The name is set by the loop up to 3.13, and the factory's matter from 3.14.
+            assert keywords == ({"name": "a name"} if sys.version_info >= (3, 14) else {})
+            return implementation.Task(coroutine, loop=loop, **keywords)
+
+        loop.set_task_factory(factory)
         task = loop.create_task(nothing(), name="a name")
         assert task.get_name() == "a name"
         run_until_idle(loop)
+
+    @pytest.mark.skipif(sys.version_info < (3, 14), reason="so from 3.14")
+    def test_every_keyword_is_passed_on(self, loop, implementation):
+        seen = []
+
+        def factory(*arguments, **keywords):
+            seen.append((arguments, keywords))
+            return implementation.Task(arguments[1], loop=loop)
+
+        loop.set_task_factory(factory)
+        coroutine = nothing()
+        given = {"name": None, "eager_start": False, "context": None, "unknown": 3, "e": 5, "f": 6}
+        loop.create_task(coroutine, **given)
+        assert seen == [((loop, coroutine), given)]
+        run_until_idle(loop)
+
+    @pytest.mark.skipif(sys.version_info < (3, 14), reason="so from 3.14")
+    def test_without_a_factory_the_task_refuses_what_it_does_not_know(self, loop):
+        coroutine = nothing()
+        with pytest.raises(TypeError, match="unexpected keyword argument 'unknown'"):
+            loop.create_task(coroutine, unknown=3)
+        coroutine.close()
 
     def test_without_a_name_the_factorys_stays(self, loop, implementation):
         loop.set_task_factory(

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import gc
 import logging
+import sys
 
 import pytest
 
@@ -54,13 +55,21 @@ def test_writing_nothing(connection, empty):
 @pytest.mark.parametrize("data", ["text", 1, None, [b"x"], object()])
 def test_what_may_not_be_written(connection, data):
     name = type(data).__name__
-    with pytest.raises(TypeError, match=f"data argument must be a bytes-like object, not '{name}'"):
+    if sys.version_info >= (3, 14):
+        writable = "bytes, bytearray, or memoryview object"
+    else:
+        writable = "bytes-like object"
+    with pytest.raises(TypeError, match=f"data argument must be a {writable}, not '{name}'"):
         connection.transport.write(data)
     assert connection.nothing_sent()
 
 
-def test_lines_that_are_no_bytes(connection):
-    for lines in (["text"], [b"first", 1], [b"first", None]):
+def test_lines_that_are_no_bytes(connection, implementation):
+    wrong = [["text"], [b"first", 1]]
+    if sys.version_info < (3, 14) or implementation.is_ferrio:
+        # Late releases of 3.14 leave out what is false, whatever it is.
+        wrong.append([b"first", None])
+    for lines in wrong:
         with pytest.raises(TypeError, match="bytes-like object"):
             connection.transport.writelines(lines)
     with pytest.raises(TypeError):

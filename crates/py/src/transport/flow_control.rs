@@ -70,17 +70,15 @@ impl<T: Transport> This<'_, T> {
     }
 }
 
-/// What asyncio says of data that is no bytes.
+/// What asyncio says of data that is not what it should be, something `wanted`.
 #[cold]
-pub(super) fn not_bytes_like(data: &Object) -> Raised {
+pub(super) fn not_bytes_like(data: &Object, wanted: &str) -> Raised {
     let name = data.type_object().get_attr(&match text("__name__") {
         Ok(name) => name,
         Err(raised) => return raised,
     });
     match name.and_then(|name| name.repr_text()) {
-        Ok(name) => Raised::type_error(&format!(
-            "data argument must be a bytes-like object, not {name}"
-        )),
+        Ok(name) => Raised::type_error(&format!("data argument must be a {wanted}, not {name}")),
         Err(raised) => raised,
     }
 }

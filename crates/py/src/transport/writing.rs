@@ -51,7 +51,7 @@ impl This<'_, StreamTransport> {
     #[inline]
     pub(super) fn write(self, data: &Object) -> Outcome<()> {
         if !data.is_writable_data() {
-            return Err(not_bytes_like(data));
+            return Err(not_bytes_like(data, WRITABLE));
         }
         self.check_may_write("write")?;
         if !data.is_true()? {
@@ -359,6 +359,13 @@ impl Finished {
 fn is_done(future: &Object) -> Outcome<bool> {
     future.call_method(&text("done")?, &[])?.is_true()
 }
+
+/// What may be written, in the words of the version at hand.
+const WRITABLE: &str = if cfg!(Py_3_14) {
+    "bytes, bytearray, or memoryview object"
+} else {
+    "bytes-like object"
+};
 
 /// One item of `writelines()`, with asyncio's words when it is no bytes.
 #[cfg(Py_3_12)]

@@ -64,7 +64,7 @@ impl This<'_, DatagramTransport> {
     #[inline]
     pub(super) fn send_to(self, data: &Object, given: Option<&Object>) -> Outcome<()> {
         if !data.is_writable_data() {
-            return Err(not_bytes_like(data));
+            return Err(not_bytes_like(data, "bytes-like object"));
         }
         if cfg!(not(Py_3_13)) && !data.is_true()? {
             return Ok(());
