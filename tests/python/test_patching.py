@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import inspect
+import sys
 from unittest import mock
 
 import pytest
