@@ -19,8 +19,8 @@
 //! Why `pyo3-ffi` and not PyO3 itself: see DESIGN.md.
 
 mod arguments;
-mod audit;
 pub(crate) mod asyncio_tasks;
+mod audit;
 mod buffer;
 mod cell;
 mod context;

@@ -328,6 +328,7 @@ impl Object {
 
     /// The characters of a text (or a subclass's instance) that is plain ASCII; `None` for
     /// anything else.
+    #[cfg(not(Py_3_14))]
     #[inline]
     pub(crate) fn ascii(&self) -> Option<&str> {
         // SAFETY: checked to be text whose characters are a byte each, which never change as long
@@ -340,6 +341,31 @@ impl Object {
             let length = sys::PyUnicode_GET_LENGTH(pointer).unsigned_abs();
             let start = sys::PyUnicode_1BYTE_DATA(pointer);
             let bytes = std::slice::from_raw_parts(start, length);
+            Some(std::str::from_utf8_unchecked(bytes))
+        }
+    }
+
+    /// The same on 3.14, for which `pyo3-ffi` does not know the inside of a text any more: the
+    /// UTF-8 of an ASCII text is the text itself, and has as many bytes as it has characters.
+    #[cfg(Py_3_14)]
+    #[inline]
+    pub(crate) fn ascii(&self) -> Option<&str> {
+        // SAFETY: checked to be text, which keeps its UTF-8 as long as it lives.
+        unsafe {
+            let pointer = self.as_ptr();
+            if sys::PyUnicode_Check(pointer) == 0 {
+                return None;
+            }
+            let mut size = 0;
+            let start = sys::PyUnicode_AsUTF8AndSize(pointer, &raw mut size);
+            if start.is_null() {
+                Raised::NOW.discard(); // Half of a surrogate pair, say.
+                return None;
+            }
+            if sys::PyUnicode_GetLength(pointer) != size {
+                return None;
+            }
+            let bytes = std::slice::from_raw_parts(start.cast::<u8>(), size.unsigned_abs());
             Some(std::str::from_utf8_unchecked(bytes))
         }
     }
