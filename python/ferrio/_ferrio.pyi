@@ -64,6 +64,9 @@ class Handle(asyncio.Handle):
     def get_context(self) -> contextvars.Context: ...
 
 @final
+class ThreadSafeHandle(Handle): ...
+
+@final
 class TimerHandle(asyncio.TimerHandle, Handle):
     def __init__(
         self,

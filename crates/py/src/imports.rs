@@ -15,6 +15,8 @@ pub(crate) struct Imports {
     pub(crate) asyncio_task: Object,
     pub(crate) asyncio_handle: Object,
     pub(crate) asyncio_timer_handle: Object,
+    /// Missing before 3.14.
+    pub(crate) asyncio_thread_safe_handle: Option<Object>,
 
     /// `asyncio.Transport`, `asyncio.DatagramTransport` and `asyncio.BufferedProtocol`.
     pub(crate) asyncio_transport: Object,
@@ -149,6 +151,7 @@ pub(crate) fn load() -> Outcome<()> {
         asyncio_future: get(&futures, c"Future")?,
         asyncio_task: get(&tasks, c"Task")?,
         asyncio_handle: get(&events, c"Handle")?,
+        asyncio_thread_safe_handle: find(&events, c"_ThreadSafeHandle")?,
         asyncio_timer_handle: get(&events, c"TimerHandle")?,
         asyncio_transport: get(&module(c"asyncio.transports")?, c"Transport")?,
         asyncio_datagram_transport: get(&module(c"asyncio.transports")?, c"DatagramTransport")?,

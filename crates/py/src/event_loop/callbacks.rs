@@ -7,7 +7,7 @@ use ferrio_core::Instant;
 use super::sources::{Side, file_descriptor};
 use super::{Entry, EventLoop};
 use crate::ffi::{Arguments, Object, Outcome, Own, Raised, This, none, sys, thread_id};
-use crate::handle::{Handle, TimerHandle};
+use crate::handle::{Handle, ThreadSafeHandle, TimerHandle};
 use crate::imports::imports;
 
 /// A variadic call's arguments, taken apart.
@@ -139,7 +139,12 @@ impl This<'_, EventLoop> {
         if self.is_debug() {
             check_callback(call.callback, "call_soon_threadsafe")?;
         }
-        let handle = Own::<Handle>::make_queued(self, call.callback, call.arguments, call.context)?;
+        let make = if cfg!(Py_3_14) {
+            Own::<ThreadSafeHandle>::make_queued
+        } else {
+            Own::<Handle>::make_queued
+        };
+        let handle = make(self, call.callback, call.arguments, call.context)?;
         let entry = Entry::Handle(handle.clone());
         // From the loop's own thread nothing has to be woken, and the order with call_soon()
         // stays as it was called.

@@ -10,12 +10,14 @@
 //! context, as a fresh thread's always is, has none until it is called or asked for it.
 
 mod python;
+mod thread_safe;
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
 use ferrio_core::TimerKey;
 pub(crate) use python::build;
+pub(crate) use thread_safe::ThreadSafeHandle;
 
 use crate::event_loop::EventLoop;
 use crate::ffi::{
@@ -39,6 +41,8 @@ pub(crate) struct Handle {
     /// How it looked before it was cancelled, in debug mode.
     representation: ObjectCell,
     cancelled: Cell<bool>,
+    /// Whether it is the first part of a [`ThreadSafeHandle`].
+    thread_safe: Cell<bool>,
 }
 
 /// A callback and the loop time at which it is due.
@@ -187,6 +191,7 @@ impl Handle {
             source_traceback: ObjectCell::new(),
             representation: ObjectCell::new(),
             cancelled: Cell::new(false),
+            thread_safe: Cell::new(false),
         }
     }
 
@@ -312,6 +317,16 @@ impl This<'_, Handle> {
     /// KeyboardInterrupt and SystemExit; everything else goes to the loop's exception handler.
     #[inline]
     pub(crate) fn run(self) -> Outcome<()> {
+        if self.thread_safe.get()
+            && let Some(this) = This::<ThreadSafeHandle>::from_object(&self.object())
+        {
+            return this.run();
+        }
+        self.run_now()
+    }
+
+    #[inline]
+    fn run_now(self) -> Outcome<()> {
         let Some(callback) = self.callback.get() else {
             // Cancelled while it stood in the queue.
             return Ok(());
@@ -430,6 +445,8 @@ impl This<'_, Handle> {
         let mut parts = vec![
             if timer.is_some() {
                 "TimerHandle"
+            } else if self.thread_safe.get() {
+                "_ThreadSafeHandle"
             } else {
                 "Handle"
             }

@@ -107,7 +107,8 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
             c"True while the timer stands in the loop's heap.",
         ),
     ]))
-    .build(module, Some(Handle::type_object()))
+    .build(module, Some(Handle::type_object()))?;
+    super::thread_safe::build(module)
 }
 
 fn handle_attributes() -> Vec<GetSet> {
