@@ -74,6 +74,8 @@ class Server(asyncio.Server):
     async def serve_forever(self) -> None:
         """Accept connections until the task is cancelled, which closes the server.
 
+        From 3.14 on it then closes the connections as well, and waits for their end.
+
         Raises RuntimeError when it is being awaited already or the server is closed.
         """
         if self._serving_forever_fut is not None:
@@ -85,6 +87,8 @@ class Server(asyncio.Server):
         except asyncio.CancelledError:
             try:
                 self.close()
+                if sys.version_info >= (3, 14):
+                    self.close_clients()
                 await self.wait_closed()
             finally:
                 raise

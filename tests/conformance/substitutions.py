@@ -19,10 +19,10 @@ LOOPS = ("asyncio", "ferrio")
 def install(loop: str) -> None:
     """Put ``loop`` in place; no test module may have been imported before."""
     if loop == "ferrio":
+        _forbid_other_loops()
         _substitute_tasks_and_futures()
         _substitute_loops()
         _substitute_test_loop()
-        _forbid_other_loops()
         _follow_logger()
 
 
@@ -36,6 +36,9 @@ def _substitute_tasks_and_futures() -> None:
 
     _replace(tasks, "_CTask", ferrio.Task)
     _replace(futures, "_CFuture", ferrio.Future)
+    for name in ("future_add_to_awaited_by", "future_discard_from_awaited_by"):
+        if hasattr(futures, name):
+            _replace(futures, f"_c_{name}", getattr(ferrio, name))
 
 
 def _substitute_loops() -> None:
@@ -54,8 +57,10 @@ def _substitute_loops() -> None:
         _replace(module, "SelectorEventLoop", SelectorEventLoop)
         if hasattr(module, "EventLoop"):
             _replace(module, "EventLoop", SelectorEventLoop)
-    # Some tests make one, with mocks for its selector, as the simplest loop that there is.
-    _replace(asyncio, "BaseEventLoop", SelectorEventLoop)
+    # Some tests make one, with mocks for its selector, as the simplest loop that there is; some
+    # derive theirs from it.
+    for module in (asyncio, base_events):
+        _replace(module, "BaseEventLoop", SelectorEventLoop)
     _substitute_policy()
 
 
