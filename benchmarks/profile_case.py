@@ -17,35 +17,45 @@ Named profile_case because a file called profile beside run.py would hide the st
 from __future__ import annotations
 
 import argparse
+import math
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
 import cases  # noqa: F401  (registers the cases)
 from harness.callgrind import Profile, read_profile
-from harness.case import Case, EchoCase, registered
+from harness.case import Case, EchoCase, ServiceCase, WebCase, registered
 from harness.echo import build_load_client, client_command, server_command
 from harness.loops import LOOPS, LoopMissing
 from harness.processes import Companion, measured_environment, worker_command
 from harness.sample import warm_up
 from harness.schedule import take_sample
+from harness.web import ask_count, start_wrk, stop_wrk
 
 WARM_UP = 2_000
 """Messages before perf begins to look at an echo server."""
+
+WARM_UP_SECONDS = 0.8
+"""Before it begins to look at a web server."""
 
 
 def main() -> None:
     """Do what the command line says."""
     arguments = parse(sys.argv[1:])
     case = registered()[arguments.case]
+    if isinstance(case, ServiceCase):
+        raise SystemExit(
+            "the demo has processes of its own: its server can be given to perf by hand"
+        )
     try:
         LOOPS[arguments.loop].factory()
     except LoopMissing as missing:
         raise SystemExit(str(missing)) from None
     if arguments.tool == "callgrind":
-        if isinstance(case, EchoCase):
+        if isinstance(case, EchoCase | WebCase):
             raise SystemExit("callgrind does not see system calls: take --tool perf")
         operations = case.whole_batches(arguments.operations or 2_000)
         print_instructions(case, arguments.loop, operations, arguments.top, arguments.around)
@@ -55,6 +65,8 @@ def main() -> None:
             if isinstance(case, EchoCase):
                 build_load_client()
                 sample_server(case, arguments.loop, arguments.seconds, data)
+            elif isinstance(case, WebCase):
+                sample_web_server(case, arguments.loop, arguments.seconds, data)
             else:
                 sample_worker(case, arguments.loop, arguments.seconds, data)
             print_samples(data, arguments.top, by_caller=arguments.by_caller)
@@ -156,6 +168,24 @@ def sample_server(case: EchoCase, loop: str, seconds: float, data: Path) -> None
         with Companion(["perf", "record", *perf_options(data), "--pid", str(server.pid), "cat"]):
             client.tell(f"run {operations}")
             client.expect("done")
+
+
+def sample_web_server(case: WebCase, loop: str, seconds: float, data: Path) -> None:
+    """Look at a web server while wrk drives it; says what a request costs meanwhile."""
+    with Companion(server_command(case, loop)) as server:
+        driving = start_wrk(case, server.expect("listening")[0], math.ceil(seconds) + 2)
+        try:
+            time.sleep(WARM_UP_SECONDS)
+            before = ask_count(server)
+            with Companion(
+                ["perf", "record", *perf_options(data), "--pid", str(server.pid), "cat"]
+            ):
+                time.sleep(seconds)
+            after = ask_count(server)
+        finally:
+            stop_wrk(driving)
+    requests = after.answered - before.answered
+    print(f"{requests} requests of {(after.cpu_ns - before.cpu_ns) / requests / 1000:.1f} µs\n")
 
 
 def perf_options(data: Path) -> list[str]:

@@ -37,7 +37,7 @@ from harness.sample import Sample, calibrate, sample_in_this_process
 from harness.schedule import Series, contestants, run_rounds, take_sample
 from harness.service import LINE
 from harness.summary import summarize
-from harness.web import check_answer, check_report, count, missing
+from harness.web import ask_count, check_answer, check_report, missing
 
 ASYNCIO = LOOPS["asyncio"].factory()
 
@@ -101,14 +101,14 @@ def test_a_web_server_answers_rightly_and_counts(case: WebCase) -> None:
     with Companion(worker_command("serve", "--case", case.name, "--loop", "asyncio")) as server:
         address = server.expect("listening")[0]
         check_answer(address, case.path, case.answer)
-        assert count(server).answered == 2
+        assert ask_count(server).answered == 2
         for wrong in (
             replace(case.answer, body=case.answer.body + b"!"),
             replace(case.answer, content_type="text/html"),
         ):
             with pytest.raises(WrongResult):
                 check_answer(address, case.path, wrong)
-        assert count(server).cpu_ns > 0
+        assert ask_count(server).cpu_ns > 0
 
 
 def test_an_error_of_a_web_server_is_noticed() -> None:

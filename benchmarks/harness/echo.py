@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness.case import EchoCase, Unit
+from harness.case import EchoCase, Unit, WebCase
 from harness.loops import FLOOR
 from harness.processes import Companion, process_cpu_ns, resident_bytes, worker_command
 from harness.sample import Sample, sample_at_rate
@@ -50,7 +50,7 @@ def processors() -> tuple[list[str], list[str]]:
     return [str(available[0])], [str(available[-1])]
 
 
-def server_command(case: EchoCase, loop: str) -> list[str]:
+def server_command(case: EchoCase | WebCase, loop: str) -> list[str]:
     """The command that starts the server: a worker, or for the floor the one without Python."""
     cpu, _ = processors()
     if loop == FLOOR:

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from harness.case import Answer, WebCase, WrongResult, verify
-from harness.echo import processors
-from harness.processes import Companion, ProcessFailed, measured_environment, worker_command
+from harness.echo import processors, server_command
+from harness.processes import Companion, ProcessFailed, measured_environment
 from harness.sample import Sample
 
 WARM_UP = 0.6
@@ -47,30 +47,25 @@ def sample_web(case: WebCase, loop: str, target_ns: int) -> Sample:
     The window takes `target_ns` of time, and about as much CPU: the server has always something
     to do.
     """
-    cpu, _ = processors()
-    command = worker_command(
-        "serve", "--case", case.name, "--loop", loop, *(f"--cpu={n}" for n in cpu)
-    )
-    with Companion(command) as server:
+    with Companion(server_command(case, loop)) as server:
         address = server.expect("listening")[0]
         check_answer(address, case.path, case.answer)
-        begin = count(server)
+        begin = ask_count(server)
         window = target_ns / 1e9
         driving = start_wrk(case, address, math.ceil(WARM_UP + window + MARGIN))
         try:
             time.sleep(WARM_UP)
-            before = count(server)
+            before = ask_count(server)
             time.sleep(window)
-            after = count(server)
+            after = ask_count(server)
             output = driving.communicate(timeout=PATIENCE)[0]
         except subprocess.TimeoutExpired:
             raise ProcessFailed("wrk does not end") from None
         finally:
-            driving.kill()
-            driving.wait()
+            stop_wrk(driving)
         if driving.returncode:
             raise ProcessFailed(f"wrk failed: {output[-2000:]}")
-        answered = count(server).answered - begin.answered
+        answered = ask_count(server).answered - begin.answered
         check_report(output, answered, case.connections)
         check_answer(address, case.path, case.answer)
     return Sample(
@@ -90,7 +85,7 @@ class Count:
     wall_ns: int
 
 
-def count(server: Companion) -> Count:
+def ask_count(server: Companion) -> Count:
     """Ask a server how far it is."""
     server.tell("count")
     return Count(*map(int, server.expect("count")))
@@ -114,6 +109,14 @@ def start_wrk(case: WebCase, address: str, seconds: int) -> subprocess.Popen[str
         env=measured_environment(),
         preexec_fn=lambda: os.sched_setaffinity(0, place),
     )
+
+
+def stop_wrk(driving: subprocess.Popen[str]) -> None:
+    """End wrk if it still runs, and what it says with it."""
+    driving.kill()
+    driving.wait()
+    if driving.stdout is not None:
+        driving.stdout.close()
 
 
 def check_answer(address: str, path: str, expected: Answer) -> None:
