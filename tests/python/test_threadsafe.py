@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import gc
+import sys
 import threading
 import time
 import weakref
@@ -374,3 +375,76 @@ def test_garbage_collection_in_another_thread_while_the_loop_runs(loop):
         thread.join()
     for timer in timers:
         timer.cancel()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="handles are thread-safe from 3.14")
+class TestHandles:
+    """What ``call_soon_threadsafe`` returns, asked by other threads."""
+
+    def test_its_class(self, loop):
+        handle = loop.call_soon_threadsafe(print)
+        assert isinstance(handle, asyncio.events._ThreadSafeHandle)
+        assert isinstance(handle, asyncio.Handle)
+        assert repr(handle).startswith("<_ThreadSafeHandle print()")
+        handle.cancel()
+        assert repr(handle) == "<_ThreadSafeHandle cancelled>"
+        run_turn(loop)
+
+    @pytest.mark.parametrize("ask", ["cancel", "cancelled"])
+    def test_others_wait_while_it_runs(self, loop, ask):
+        started, order, answers = threading.Event(), [], []
+
+        def callback():
+            started.set()
+            # The other threads have had every chance to be quicker.
+            for _ in range(20):
+                time.sleep(0.001)
+            order.append("ended")
+
+        def other():
+            started.wait()
+            answers.append(getattr(handle, ask)())
+            order.append("asked")
+
+        handle = loop.call_soon_threadsafe(callback)
+        threads = [threading.Thread(target=other) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        run_turn(loop)
+        for thread in threads:
+            thread.join()
+        assert order == ["ended", "asked", "asked", "asked"]
+        assert answers == ([False] * 3 if ask == "cancelled" else [None] * 3)
+        assert handle.cancelled() == (ask == "cancel")
+
+    def test_others_wait_for_a_callback_that_fails(self, loop, reports):
+        started, asked = threading.Event(), []
+
+        def callback():
+            started.set()
+            for _ in range(20):
+                time.sleep(0.001)
+            raise ZeroDivisionError
+
+        def other():
+            started.wait()
+            asked.append(handle.cancelled())
+
+        handle = loop.call_soon_threadsafe(callback)
+        thread = threading.Thread(target=other)
+        thread.start()
+        run_turn(loop)
+        thread.join()
+        assert asked == [False]
+        assert len(reports.take()) == 1
+
+    def test_its_own_callback_may_ask(self, loop):
+        seen = []
+
+        def callback():
+            handle.cancel()
+            seen.append(handle.cancelled())
+
+        handle = loop.call_soon_threadsafe(callback)
+        run_turn(loop)
+        assert seen == [True]
