@@ -72,7 +72,8 @@ def as_json(one: Comparison) -> dict[str, object]:
                 "seconds": run.seconds,
                 "loops": run.loops(),
                 "outcomes": {
-                    test: [outcome.outcome, outcome.text] for test, outcome in run.outcomes.items()
+                    test: [outcome.outcome, outcome.text, round(outcome.seconds, 3)]
+                    for test, outcome in run.outcomes.items()
                 },
             }
             for run in (one.asyncio, one.ferrio)

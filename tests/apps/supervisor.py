@@ -37,6 +37,7 @@ class Outcome:
     text: str = ""
     loops: Counter[str] = field(default_factory=Counter)
     """How often a loop began to run in it, by package."""
+    seconds: float = 0
 
 
 @dataclass
@@ -221,6 +222,7 @@ class Child:
         outcome: str = "",
         text: str = "",
         loops: dict[str, int] | None = None,
+        seconds: float = 0,
         tests: int = 0,
         status: int = 0,
     ) -> None:
@@ -229,7 +231,7 @@ class Child:
             self._test = test
         elif event == "ended":
             self._test = None
-            self._run.outcomes[test] = Outcome(outcome, text, Counter(loops))
+            self._run.outcomes[test] = Outcome(outcome, text, Counter(loops), seconds)
         elif event == "not collected":
             self._run.problems.append(f"cannot collect {test}: {text[-2000:]}")
         elif event == "finished":

@@ -16,6 +16,7 @@ import asyncio
 import json
 import os
 import re
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -89,11 +90,17 @@ class Recorder:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
         self._reports = []
         before = loops_run.copy()
+        began = time.monotonic()
         self.write("began", test=item.nodeid)
         result = yield
         outcome, text = verdict(self._reports)
         self.write(
-            "ended", test=item.nodeid, outcome=outcome, text=text, loops=dict(loops_run - before)
+            "ended",
+            test=item.nodeid,
+            outcome=outcome,
+            text=text,
+            loops=dict(loops_run - before),
+            seconds=time.monotonic() - began,
         )
         return result
 
