@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import sys
+import weakref
 
 import pytest
 
@@ -301,6 +303,78 @@ def test_a_descriptor_closed_behind_our_back_is_silent(loop):
     run_turns(loop, 5)
     assert calls == []
     assert loop.remove_reader(fd) is True
+    other.close()
+
+
+def test_a_closed_object_is_known_by_its_identity(loop):
+    """Libraries close a socket and remove its reader later, in the callback of a future."""
+    one, other = socket.socketpair()
+    calls = []
+    loop.add_reader(one, calls.append, "read")
+    loop.add_writer(one, calls.append, "write")
+    one.close()
+    with pytest.raises(OSError):
+        # The kernel has forgotten it, and is asked to watch the rest.
+        loop.remove_writer(one)
+    second, third = socket.socketpair()
+    loop.add_reader(second, calls.append, "read")
+    second.close()
+    assert loop.remove_reader(second) is True
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        loop.remove_reader(second)
+    run_turns(loop, 2)
+    assert calls == []
+    for each in (other, third):
+        each.close()
+
+
+def test_a_closed_object_that_was_watched_by_its_number(loop):
+    one, other = socket.socketpair()
+    fd = one.fileno()
+    loop.add_reader(fd, print)
+    one.close()
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        loop.remove_reader(one)
+    assert loop.remove_reader(fd) is True
+    other.close()
+
+
+def test_a_closed_object_whose_reader_was_removed_by_number(loop):
+    one, other = socket.socketpair()
+    loop.add_reader(one, print)
+    assert loop.remove_reader(one.fileno()) is True
+    one.close()
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        loop.remove_reader(one)
+    other.close()
+
+
+def test_a_watched_object_lives_until_it_is_watched_no_longer(loop, pair):
+    class File:
+        def fileno(self):
+            return pair[0].fileno()
+
+    file = File()
+    gone = []
+    weakref.finalize(file, gone.append, "gone")
+    loop.add_reader(file, print)
+    loop.add_writer(file, print)
+    del file
+    loop.remove_reader(pair[0])
+    gc.collect()
+    assert gone == []
+    loop.remove_writer(pair[0])
+    gc.collect()
+    assert gone == ["gone"]
+
+
+def test_a_closed_loop_knows_no_closed_object(make_loop):
+    loop = make_loop()
+    one, other = socket.socketpair()
+    loop.add_reader(one, print)
+    one.close()
+    loop.close()
+    assert loop.remove_reader(one) is False
     other.close()
 
 

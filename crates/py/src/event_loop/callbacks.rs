@@ -1,10 +1,11 @@
 //! `call_soon`, `call_later`, `call_at`, `call_soon_threadsafe`, `add_reader` and their kin.
 
 use std::ffi::CStr;
+use std::os::fd::RawFd;
 
 use ferrio_core::Instant;
 
-use super::sources::{Side, file_descriptor};
+use super::sources::{Side, file_descriptor, file_number, invalid_descriptor};
 use super::{Entry, EventLoop};
 use crate::ffi::{Arguments, Object, Outcome, Own, Raised, This, none, sys, thread_id};
 use crate::handle::{Handle, ThreadSafeHandle, TimerHandle};
@@ -235,25 +236,43 @@ impl This<'_, EventLoop> {
             Side::Writer => "add_writer",
         };
         let call = Call::with_leading(arguments, method, c"fd")?;
-        let fd = self.descriptor(call.leading.unwrap_or(call.callback))?;
+        let file = call.leading.unwrap_or(call.callback);
+        let fd = self.descriptor(file)?;
         self.check_closed()?;
         let handle = Own::<Handle>::make(self, call.callback, call.arguments, call.context)?;
         self.watch_handle(fd, side, handle.clone())?;
+        if !file.is_int() {
+            let before = self.watched_files.borrow_mut().add(fd, side, file);
+            drop(before);
+        }
         Ok(handle.into_object())
     }
 
     /// `remove_reader` and `remove_writer`.
     pub(super) fn remove_watch(self, file: &Object, side: Side) -> Outcome<Object> {
-        let fd = self.descriptor(file)?;
-        if self.is_closed() {
-            return Ok(Object::from_bool(false));
+        let number = file_number(file)?;
+        if let Ok(fd) = RawFd::try_from(number)
+            && fd >= 0
+        {
+            return self.end_watch(self.without_transport(file, fd)?, side);
         }
-        Ok(Object::from_bool(self.unwatch_handle(fd, side)?))
+        // A file that has been closed is known by its object.
+        let watched = self.watched_files.borrow().find(file);
+        match watched {
+            Some(fd) => self.end_watch(fd, side),
+            None if self.is_closed() => Ok(Object::from_bool(false)),
+            None => Err(invalid_descriptor(number)),
+        }
     }
 
     /// [`Self::remove_watch`] for descriptors that a transport may own: those stay watched.
     pub(super) fn remove_own_watch(self, file: &Object, side: Side) -> Outcome<Object> {
-        let fd = file_descriptor(file)?;
+        self.end_watch(file_descriptor(file)?, side)
+    }
+
+    fn end_watch(self, fd: RawFd, side: Side) -> Outcome<Object> {
+        let object = self.watched_files.borrow_mut().remove(fd, side);
+        drop(object);
         let removed = !self.is_closed() && self.unwatch_handle(fd, side)?;
         Ok(Object::from_bool(removed))
     }

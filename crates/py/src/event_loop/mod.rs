@@ -11,6 +11,7 @@ mod overrides;
 mod python;
 mod sources;
 mod tasks;
+mod watched_files;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int};
@@ -20,6 +21,7 @@ use ferrio_core::{Instant, TimerKey};
 use overrides::Overrides;
 pub(crate) use python::build;
 use sources::Sources;
+use watched_files::WatchedFiles;
 
 use crate::ffi::{
     Native, Object, ObjectCell, Outcome, Own, Raised, Slot, This, TypeObject, Visitor, thread_id,
@@ -54,6 +56,7 @@ pub(crate) struct EventLoop {
     /// Whether `asyncio.current_task` was told of a task that has not been taken back.
     task_entered: Cell<bool>,
     sources: RefCell<Sources>,
+    watched_files: RefCell<WatchedFiles>,
     /// The handle being run, in debug mode.
     current_handle: Slot<Own<Handle>>,
     /// What transports share: the receive buffer and the writes that the turn gathers.
@@ -95,6 +98,7 @@ unsafe impl Native for EventLoop {
             slow_callback_duration: ObjectCell::with(Object::from_f64(0.1)?),
             task_entered: Cell::new(false),
             sources: RefCell::new(Sources::default()),
+            watched_files: RefCell::new(WatchedFiles::default()),
             current_handle: Slot::new(),
             gathering: Gathering::default(),
         })
@@ -115,6 +119,9 @@ unsafe impl Native for EventLoop {
         self.current_handle.visit(visitor)?;
         self.gathering.visit(visitor)?;
         // Borrowed only while the table is being changed, when nothing of it is garbage.
+        if let Ok(files) = self.watched_files.try_borrow() {
+            files.visit(visitor)?;
+        }
         match self.sources.try_borrow() {
             Ok(sources) => sources.visit(visitor),
             Err(_) => Ok(()),
@@ -124,6 +131,7 @@ unsafe impl Native for EventLoop {
     fn clear(&self) {
         drop(self.core.close());
         drop(self.sources.take());
+        drop(self.watched_files.take());
         self.gathering.clear();
         self.task_factory.clear();
         self.spare_context.clear();
@@ -280,6 +288,7 @@ impl This<'_, EventLoop> {
         // Dropping may run the user's finalizers: nothing is borrowed meanwhile.
         drop(self.core.close());
         drop(self.sources.take());
+        drop(self.watched_files.take());
         self.gathering.clear();
         self.task_factory.clear();
         self.spare_context.clear();

@@ -267,7 +267,11 @@ impl This<'_, EventLoop> {
     /// # Errors
     /// ValueError for anything else, RuntimeError when a transport owns it.
     pub(super) fn descriptor(self, file: &Object) -> Outcome<RawFd> {
-        let fd = file_descriptor(file)?;
+        self.without_transport(file, file_descriptor(file)?)
+    }
+
+    /// The descriptor, unless a transport owns it.
+    pub(super) fn without_transport(self, file: &Object, fd: RawFd) -> Outcome<RawFd> {
         if let Some(transport) = self.transport_of(fd)?
             && !transport.is_closing()
         {
@@ -281,26 +285,33 @@ impl This<'_, EventLoop> {
 }
 
 pub(super) fn file_descriptor(file: &Object) -> Outcome<RawFd> {
-    // SAFETY: a type question about a live object.
-    let number = if unsafe { sys::PyLong_Check(file.as_ptr()) } != 0 {
+    let number = file_number(file)?;
+    match RawFd::try_from(number) {
+        Ok(fd) if fd >= 0 => Ok(fd),
+        _ => Err(invalid_descriptor(number)),
+    }
+}
+
+pub(super) fn invalid_descriptor(number: i64) -> Raised {
+    Raised::value_error(&format!("Invalid file descriptor: {number}"))
+}
+
+/// What an int is, or an object's `fileno()` says: negative for a file that has been closed.
+pub(super) fn file_number(file: &Object) -> Outcome<i64> {
+    let number = if file.is_int() {
         file.to_i64()
     } else {
         file.call_method(&text("fileno")?, &[])
             .and_then(|number| imports().int.call1(&number)?.to_i64())
     };
-    let invalid = |what: &str| -> Outcome<RawFd> {
+    let invalid = |what: &str| -> Outcome<i64> {
         Err(Raised::value_error(&format!(
             "{what}: {}",
             file.repr_text()?
         )))
     };
     match number {
-        Ok(number) => match RawFd::try_from(number) {
-            Ok(fd) if fd >= 0 => Ok(fd),
-            _ => Err(Raised::value_error(&format!(
-                "Invalid file descriptor: {number}"
-            ))),
-        },
+        Ok(number) => Ok(number),
         Err(raised) => {
             // SAFETY: built-in classes.
             let expected = unsafe {
