@@ -74,7 +74,7 @@ async def serve(case: EchoCase) -> None:
     # reader callback it asks nothing of the loop.
     threading.Thread(target=wait_for_the_end, daemon=True).start()
     server = await case.start_server()
-    host, port = server.sockets[0].getsockname()  # type: ignore[attr-defined]
+    host, port = server.sockets[0].getsockname()
     print("listening", f"{host}:{port}", flush=True)
     await ended.wait()
     server.close()

@@ -14,11 +14,12 @@ wrong work fast must not look fast. There are six kinds, by where the measured w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
 from inspect import cleandoc
+from typing import Any, Protocol
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -84,14 +85,27 @@ class MemoryCase(Case):
     unit: Unit = Unit.BYTES
 
 
+class EchoServer(Protocol):
+    """What an echo case starts: an asyncio.Server, or what does for one."""
+
+    @property
+    def sockets(self) -> Sequence[Any]:
+        """The sockets it listens on; the first has the address."""
+
+    def close(self) -> None:
+        """Listen no more."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EchoCase(Case):
     """A server that echoes; one operation is one message, there and back."""
 
-    start_server: Callable[[], Awaitable[asyncio.AbstractServer]]
+    start_server: Callable[[], Awaitable[EchoServer]]
     connections: int
     size: int
     """Length of a message in bytes."""
+    datagrams: bool = False
+    """Whether messages travel by UDP; then a connection is a socket of the client's."""
 
 
 @dataclass(frozen=True)

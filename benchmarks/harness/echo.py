@@ -54,7 +54,7 @@ def server_command(case: EchoCase | WebCase, loop: str) -> list[str]:
     """The command that starts the server: a worker, or for the floor the one without Python."""
     cpu, _ = processors()
     if loop == FLOOR:
-        return [str(load_client()), "serve", *cpu]
+        return [str(load_client()), "serve-datagrams" if case.datagrams else "serve", *cpu]
     return worker_command(
         "serve", "--case", case.name, "--loop", loop, *(f"--cpu={n}" for n in cpu)
     )
@@ -63,7 +63,8 @@ def server_command(case: EchoCase | WebCase, loop: str) -> list[str]:
 def client_command(case: EchoCase, address: str) -> list[str]:
     """The command that starts the client."""
     _, cpu = processors()
-    return [str(load_client()), "client", address, str(case.connections), str(case.size), *cpu]
+    kind = "datagram-client" if case.datagrams else "client"
+    return [str(load_client()), kind, address, str(case.connections), str(case.size), *cpu]
 
 
 def sample_echo(case: EchoCase, loop: str, target_ns: int, operations: int | None) -> Sample:

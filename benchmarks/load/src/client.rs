@@ -13,7 +13,7 @@ use crate::connection::{self, Received};
 use crate::messages::Messages;
 
 /// The client gives up when no connection makes progress for so long.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Bytes read from a connection at once.
 const READ_SIZE: usize = 256 * 1024;

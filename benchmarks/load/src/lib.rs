@@ -1,15 +1,17 @@
-//! The two programs without Python that ferrio's echo benchmarks need.
+//! The programs without Python that ferrio's echo benchmarks need.
 //!
 //! * [`client::Client`] drives an echo server over many connections and compares every byte that
 //!   comes back. It is one thread around one epoll, so that its cost per message stays below that
 //!   of any Python server and the server is what is measured.
 //! * [`server::Server`] is an echo server with nothing but the system calls in it: the floor that
 //!   no event loop for Python can go under.
+//! * [`datagrams`] has both for UDP.
 //!
-//! Both are commanded over standard input, so that the harness knows when a measured window begins
+//! All are commanded over standard input, so that the harness knows when a measured window begins
 //! and ends: see `main.rs` for the lines that are exchanged.
 
 pub mod client;
 mod connection;
+pub mod datagrams;
 pub mod messages;
 pub mod server;

@@ -3,6 +3,8 @@
 //! ```text
 //! ferrio-load client ADDRESS CONNECTIONS SIZE [CPU]
 //! ferrio-load serve [CPU]
+//! ferrio-load datagram-client ADDRESS SOCKETS SIZE [CPU]
+//! ferrio-load serve-datagrams [CPU]
 //! ```
 //!
 //! `CPU` is the number of the processor to stay on. The client connects, prints `ready`, and then
@@ -18,6 +20,7 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use ferrio_load::client::Client;
+use ferrio_load::datagrams::{DatagramClient, DatagramServer};
 use ferrio_load::server::Server;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -26,12 +29,25 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["client", address, connections, size, cpu @ ..] if cpu.len() <= 1 => {
-            client(address, connections, size, cpu.first().copied())
+            stay_on(cpu.first().copied()).and_then(|()| {
+                let (address, connections, size) = load(address, connections, size)?;
+                let mut client = Client::connect(address, connections, size)?;
+                obey(|count| client.run(count))
+            })
         }
+        ["datagram-client", address, sockets, size, cpu @ ..] if cpu.len() <= 1 => {
+            stay_on(cpu.first().copied()).and_then(|()| {
+                let (address, sockets, size) = load(address, sockets, size)?;
+                let mut client = DatagramClient::connect(address, sockets, size)?;
+                obey(|count| client.run(count))
+            })
+        }
+        ["serve-datagrams", cpu @ ..] if cpu.len() <= 1 => serve_datagrams(cpu.first().copied()),
         ["serve", cpu @ ..] if cpu.len() <= 1 => serve(cpu.first().copied()),
         _ => {
             eprintln!(
-                "usage: ferrio-load client ADDRESS CONNECTIONS SIZE [CPU] | ferrio-load serve [CPU]"
+                "usage: ferrio-load client|datagram-client ADDRESS CONNECTIONS SIZE [CPU] \
+                 | ferrio-load serve|serve-datagrams [CPU]"
             );
             return ExitCode::from(2);
         }
@@ -45,16 +61,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn client(address: &str, connections: &str, size: &str, cpu: Option<&str>) -> io::Result<()> {
-    stay_on(cpu)?;
-    let address: SocketAddr = number(address)?;
-    let mut client = Client::connect(address, number(connections)?, number(size)?)?;
+/// What a client is told to do: where, on how many connections, with messages of how many bytes.
+fn load(address: &str, connections: &str, size: &str) -> io::Result<(SocketAddr, usize, usize)> {
+    Ok((number(address)?, number(connections)?, number(size)?))
+}
+
+/// Has a client that is connected `run` as many messages as the lines of standard input say.
+fn obey(mut run: impl FnMut(usize) -> io::Result<usize>) -> io::Result<()> {
     answer("ready")?;
     for line in io::stdin().lock().lines() {
         let line = line?;
         let count = line.strip_prefix("run ").ok_or_else(|| malformed(&line))?;
         let (wall, cpu) = (Instant::now(), process_cpu_ns());
-        let count = client.run(number(count)?)?;
+        let count = run(number(count)?)?;
         let (wall_ns, cpu_ns) = (wall.elapsed().as_nanos(), process_cpu_ns() - cpu);
         answer(&format!("done {count} {wall_ns} {cpu_ns}"))?;
     }
@@ -64,6 +83,13 @@ fn client(address: &str, connections: &str, size: &str, cpu: Option<&str>) -> io
 fn serve(cpu: Option<&str>) -> io::Result<()> {
     stay_on(cpu)?;
     let mut server = Server::bind()?;
+    answer(&format!("listening {}", server.address()?))?;
+    server.run(io::stdin().as_fd())
+}
+
+fn serve_datagrams(cpu: Option<&str>) -> io::Result<()> {
+    stay_on(cpu)?;
+    let mut server = DatagramServer::bind()?;
     answer(&format!("listening {}", server.address()?))?;
     server.run(io::stdin().as_fd())
 }
