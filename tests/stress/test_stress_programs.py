@@ -7,15 +7,11 @@ import pytest
 
 import ferrio
 from test_descriptor_programs import run as run_descriptors
-from test_differential import compare, expected, run
+from test_differential import EVERY_FUTURE, EVERY_TASK, compare, expected, run
 
 KINDS = {
     "ferrio": (ferrio.EventLoop, (ferrio.Task,), (ferrio.Future,)),
-    "mixed": (
-        ferrio.EventLoop,
-        (ferrio.Task, asyncio.Task, asyncio.tasks._PyTask),
-        (ferrio.Future, asyncio.Future, asyncio.futures._PyFuture),
-    ),
+    "mixed": (ferrio.EventLoop, EVERY_TASK, EVERY_FUTURE),
     "on asyncio": (
         asyncio.SelectorEventLoop,
         (ferrio.Task, asyncio.Task),
