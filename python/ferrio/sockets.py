@@ -129,6 +129,8 @@ class SocketOperationsPart(NameResolutionPart):
             # caller can close the socket, whose number the next socket may get.
             if not handle.cancelled():
                 unwatch(fd)
+            # An error's traceback refers to this frame: without this they would be a cycle.
+            del outcome
 
     def _check_user_socket(self, sock: socket.socket) -> None:
         check_not_tls_socket(sock)
@@ -176,3 +178,6 @@ def _attempt(outcome: asyncio.Future[_Outcome], operation: Callable[[], _Outcome
         outcome.set_exception(error)
     else:
         outcome.set_result(result)
+    finally:
+        # The error's traceback refers to this frame: without this they would be a cycle.
+        del outcome

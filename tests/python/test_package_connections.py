@@ -613,3 +613,21 @@ def test_interleaving():
 def test_literal_addresses(question, answer):
     assert resolve_literal(*question) == answer
     assert asyncio.base_events._ipaddr_info(*question) == answer
+
+
+@pytest.mark.parametrize("delay", [None, 0.25])
+def test_a_refused_connection_leaves_no_cycle(loop, implementation, delay):
+    """Its error can be freed by its last reference, and what the error's frames hold with it."""
+    if not implementation.is_ferrio:
+        pytest.skip("asyncio's error is in a cycle on some versions")
+
+    async def connect():
+        try:
+            await loop.create_connection(asyncio.Protocol, HOST, port, happy_eyeballs_delay=delay)
+        except OSError as error:
+            return [holder for holder in gc.get_referrers(error) if asyncio.isfuture(holder)]
+
+    with socket.socket() as sock:
+        sock.bind((HOST, 0))
+        port = sock.getsockname()[1]
+        assert loop.run_until_complete(connect()) == []
