@@ -24,7 +24,7 @@ from environments import BUILD, VERSION, CannotPrepare, prepare, prepare_ferrio
 from library import InvalidList, Known, Library, load_known, load_libraries
 from report import as_json, details, table
 from services import NoService
-from supervisor import Supervisor
+from supervisor import Supervisor, stopping
 
 
 def main() -> int:
@@ -62,7 +62,10 @@ def parse_arguments(libraries: dict[str, Library]) -> argparse.Namespace:
         "libraries", nargs="*", metavar="LIBRARY", help=f"of {', '.join(libraries)} (default: all)"
     )
     parser.add_argument(
-        "--at-once", type=int, default=os.cpu_count() or 1, help="libraries at a time"
+        "--at-once",
+        type=int,
+        default=(os.cpu_count() or 1) + 1,
+        help="libraries at a time (default: one more than processors, for they often wait)",
     )
     arguments = parser.parse_args()
     unknown = set(arguments.libraries) - libraries.keys()
@@ -89,9 +92,9 @@ def run_libraries(
                     flush=True,
                 )
         except BaseException:
-            # The children would outlive us: what they run is bounded, so the pool waits for
-            # those that have begun, and no other begins.
-            pool.shutdown(wait=False, cancel_futures=True)
+            # An interrupt, or an error of ours: the children are not to outlive it.
+            stopping.set()
+            pool.shutdown(cancel_futures=True)
             raise
     return comparisons
 
@@ -110,8 +113,9 @@ def run_library(library: Library, known: list[Known], ferrio: Path) -> Compariso
 
 if __name__ == "__main__":
     # A shell starts what it puts into the background with SIGINT ignored, and the tests'
-    # processes would inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # processes would inherit that. What ends us has to pass through here for them to be ended.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(main())
     except KeyboardInterrupt:

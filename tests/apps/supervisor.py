@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ RESTARTS = 10
 SECONDS_TO_START = 120
 """For imports and collection, before the first test and after the last."""
 POLL_SECONDS = 0.1
+
+stopping = threading.Event()
+"""Set when the whole command is to end: the children are ended, nothing they did is a result."""
 
 
 @dataclass
@@ -197,6 +201,9 @@ class Child:
             time.sleep(POLL_SECONDS)
             self._read_record()
             now = time.monotonic()
+            if stopping.is_set():
+                self._run.problems.append("interrupted")
+                return "interrupted"
             if now > deadline:
                 self._run.problems.append(
                     f"not finished after {self._library.seconds:.0f} s, in {self._test}"

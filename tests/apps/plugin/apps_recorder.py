@@ -13,6 +13,7 @@ Loaded with ``-p apps_recorder`` before anything of the library's. It is told by
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -80,6 +81,10 @@ class Recorder:
                 continue
             wanted.append(item)
         items[:] = wanted
+        # Suites that collect garbage in every test need not look through all of pytest and of
+        # the library each time.
+        gc.collect()
+        gc.freeze()
         self.write("collected", tests=len(items))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
