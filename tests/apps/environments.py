@@ -45,22 +45,19 @@ def directory_of(library: Library) -> Path:
     return BUILD / VERSION / library.name
 
 
-def prepare_ferrio() -> Path:
-    """Return a directory that holds this Python's ferrio and nothing else, to be put on the path.
+def copy_ferrio(directory: Path) -> None:
+    """Copy this Python's ferrio to a directory that is to be on the path of the libraries' tests.
 
-    It is a copy: the environment that has ferrio has other packages besides.
+    The environment that has ferrio has other packages besides.
     """
     found = importlib.util.find_spec("ferrio")
     if found is None or found.origin is None:
         raise CannotPrepare(f"{sys.executable} cannot import ferrio")
-    directory = BUILD / VERSION / "ferrio"
-    shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(
         Path(found.origin).parent,
         directory / "ferrio",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
-    return directory
 
 
 def prepare(library: Library) -> Installation:

@@ -15,12 +15,13 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from comparison import Comparison, compare
-from environments import BUILD, VERSION, CannotPrepare, prepare, prepare_ferrio
+from environments import BUILD, VERSION, CannotPrepare, copy_ferrio, prepare
 from library import InvalidList, Known, Library, load_known, load_libraries
 from report import as_json, details, table
 from services import NoService
@@ -34,8 +35,11 @@ def main() -> int:
         known = load_known(libraries)
         chosen = parse_arguments(libraries)
         wanted = [libraries[name] for name in chosen.libraries or libraries]
-        ferrio = prepare_ferrio()
-        comparisons = run_libraries(wanted, known, ferrio, chosen.at_once)
+        with tempfile.TemporaryDirectory(prefix="ferrio-") as directory:
+            # The tests of one library are run by another user.
+            Path(directory).chmod(0o755)
+            copy_ferrio(Path(directory))
+            comparisons = run_libraries(wanted, known, Path(directory), chosen.at_once)
     except (InvalidList, CannotPrepare, NoService) as error:
         print(f"test-apps: cannot run: {error}", file=sys.stderr)
         return 2
