@@ -74,8 +74,9 @@ async def serve(case: EchoCase) -> None:
     # reader callback it asks nothing of the loop.
     threading.Thread(target=wait_for_the_end, daemon=True).start()
     server = await case.start_server()
-    host, port = server.sockets[0].getsockname()
-    print("listening", f"{host}:{port}", flush=True)
+    name = server.sockets[0].getsockname()
+    # A Unix socket's name is its path.
+    print("listening", name if isinstance(name, str) else f"{name[0]}:{name[1]}", flush=True)
     await ended.wait()
     server.close()
     # The clients have gone first; give their connections the turns to notice it.

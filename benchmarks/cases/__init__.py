@@ -6,6 +6,7 @@ from cases import (
     synchronization,
     scheduling,
     echo,
+    sockets,
     datagrams,
     web,
     service,

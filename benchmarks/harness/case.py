@@ -106,6 +106,8 @@ class EchoCase(Case):
     """Length of a message in bytes."""
     datagrams: bool = False
     """Whether messages travel by UDP; then a connection is a socket of the client's."""
+    has_floor: bool = True
+    """Whether the echo server without Python takes part; it serves TCP only."""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def run_rounds(
 def contestants(case: Case, loops: Iterable[str]) -> list[str]:
     """Who takes part in a case: the loops it can have, and in the echo cases the floor."""
     if isinstance(case, EchoCase):
-        return [*loops, FLOOR]
+        return [*loops, FLOOR] if case.has_floor else list(loops)
     if isinstance(case, ServiceCase):
         return [loop for loop in loops if loop in case.loops]
     return list(loops)

@@ -61,10 +61,10 @@ class ExecutorPart(LoopPart):
         """
         self._executor_shutdown_called = True
         executor = self._default_executor
-        if executor is None:
+        if executor is None and not self._has_other_threads():
             return
         finished = self.create_future()
-        thread = threading.Thread(target=self._join_executor, args=(executor, finished))
+        thread = threading.Thread(target=self._join_threads, args=(executor, finished))
         thread.start()
         try:
             async with asyncio.timeout(timeout):
@@ -75,7 +75,8 @@ class ExecutorPart(LoopPart):
                 RuntimeWarning,
                 stacklevel=2,
             )
-            executor.shutdown(wait=False)
+            if executor is not None:
+                executor.shutdown(wait=False)
         else:
             thread.join()
 
@@ -89,11 +90,28 @@ class ExecutorPart(LoopPart):
             )
         return self._default_executor
 
-    def _join_executor(self, executor: ThreadPoolExecutor, finished: asyncio.Future[None]) -> None:
-        """Wait for the executor's threads (in a thread of its own) and tell the loop."""
+    def _check_executor(self) -> None:
+        """Raise RuntimeError once the loop is closed or has shut its blocking work down."""
+        self._check_closed()
+        if self._executor_shutdown_called:
+            raise RuntimeError("Executor shutdown has been called")
+
+    def _has_other_threads(self) -> bool:
+        """Return whether there are threads that the default executor knows nothing of."""
+        return False
+
+    def _join_other_threads(self) -> None:
+        """Wait for those threads to end."""
+
+    def _join_threads(
+        self, executor: ThreadPoolExecutor | None, finished: asyncio.Future[None]
+    ) -> None:
+        """Wait for the loop's threads (in a thread of its own) and tell the loop."""
         error: Exception | None = None
         try:
-            executor.shutdown(wait=True)
+            if executor is not None:
+                executor.shutdown(wait=True)
+            self._join_other_threads()
         except Exception as raised:
             error = raised
         try:

@@ -14,6 +14,7 @@ from ferrio.datagrams import DatagramsPart
 from ferrio.debugging import DebuggingPart
 from ferrio.exception_reporting import ExceptionReportingPart
 from ferrio.listening import ListeningPart
+from ferrio.sending_files import SendingFilesPart
 from ferrio.signals import SignalsPart
 
 _Result = TypeVar("_Result")
@@ -25,6 +26,7 @@ class EventLoop(
     DebuggingPart,
     ExceptionReportingPart,
     ListeningPart,
+    SendingFilesPart,
     SignalsPart,
 ):
     """An ``asyncio.AbstractEventLoop`` whose turns, tasks, timers and transports are native.

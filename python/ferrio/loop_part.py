@@ -26,8 +26,6 @@ class LoopPart(_ferrio.EventLoop, asyncio.AbstractEventLoop):
         # until it has them. To a type checker they are abstract, and the loop could not be made.
         connect_read_pipe: Any
         connect_write_pipe: Any
-        sendfile: Any
-        sock_sendfile: Any
         subprocess_exec: Any
         subprocess_shell: Any
 

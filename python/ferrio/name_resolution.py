@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
 from asyncio.log import logger
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from ferrio.executor import ExecutorPart
+from ferrio.resolver_threads import ResolverThreads
 
 # What socket.getaddrinfo returns for one address: family, type, proto, canonical name, address.
 AddressInfo: TypeAlias = tuple[Any, Any, int, str, Any]
+
+# The standard library's own. One that somebody has put in its place may block.
+_getaddrinfo = socket.getaddrinfo
 
 _PROTOCOL_OF_TYPE = {
     socket.SOCK_STREAM: socket.IPPROTO_TCP,
@@ -18,7 +25,16 @@ _PROTOCOL_OF_TYPE = {
 
 
 class NameResolutionPart(ExecutorPart):
-    """Asks the system's resolver through the default executor."""
+    """Asks the system's resolver, in threads that nothing else has to wait for.
+
+    A slow lookup is no reason for other blocking work to wait, nor the other way round, so the
+    threads are not the default executor's. They end with it (``shutdown_default_executor``), and
+    a ``run_in_executor`` that somebody has put in place of the loop's own is still asked.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._resolver = ResolverThreads(self)
 
     async def getaddrinfo(
         self,
@@ -30,16 +46,38 @@ class NameResolutionPart(ExecutorPart):
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
-        """Resolve as ``socket.getaddrinfo`` does, in the default executor.
+        """Resolve as ``socket.getaddrinfo`` does, in a thread; at once what is no name.
 
-        In debug mode a resolution that takes ``slow_callback_duration`` seconds is logged.
+        In debug mode a resolution that takes ``slow_callback_duration`` seconds is logged. Raises
+        what ``socket.getaddrinfo`` raises, and RuntimeError when the loop is closed or its default
+        executor was shut down.
         """
         resolve = self._getaddrinfo_and_log if self._debug else socket.getaddrinfo
-        return await self.run_in_executor(None, resolve, host, port, family, type, proto, flags)
+        if resolve is _getaddrinfo and _is_numeric(host, port):
+            self._check_executor()
+            return resolve(host, port, family, type, proto, flags)
+        return await self._look_up(resolve, host, port, family, type, proto, flags)
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """Look up the name of an address as ``socket.getnameinfo`` does, in a thread."""
-        return await self.run_in_executor(None, socket.getnameinfo, sockaddr, flags)
+        return await self._look_up(socket.getnameinfo, sockaddr, flags)
+
+    async def _look_up(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        run_in_executor = self.run_in_executor
+        if getattr(run_in_executor, "__func__", None) is not ExecutorPart.run_in_executor:
+            return await run_in_executor(None, function, *arguments)
+        self._check_executor()
+        return await self._resolver.submit(function, *arguments)
+
+    def _has_other_threads(self) -> bool:
+        return self._resolver.has_threads()
+
+    def _join_other_threads(self) -> None:
+        self._resolver.join()
+
+    def _abandon_default_executor(self) -> None:
+        super()._abandon_default_executor()
+        self._resolver.forget_waiting()
 
     async def _ensure_resolved(
         self,
@@ -116,6 +154,24 @@ def resolve_literal(
     return None
 
 
+def _is_numeric(host: Any, port: Any) -> bool:
+    """Whether there is nothing to look up: no host's name, and no service's."""
+    if not (port is None or isinstance(port, int) or (isinstance(port, str) and port.isdecimal())):
+        return False
+    if host is None:
+        return True
+    if not isinstance(host, str):
+        return False
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            # ValueError: a null character.
+            continue
+        return True
+    return False
+
+
 def _port_number(port: Any) -> int | None:
     if port is None or port in ("", b""):
         return 0
@@ -123,3 +179,13 @@ def _port_number(port: Any) -> int | None:
         return int(port)
     except (TypeError, ValueError):
         return None
+
+
+def _end_idle_threads() -> None:
+    """Let the threads end whose lookups are made: a fork is to find none that need not be."""
+    loop = asyncio._get_running_loop()
+    if isinstance(loop, NameResolutionPart):
+        loop._resolver.join_idle()
+
+
+os.register_at_fork(before=_end_idle_threads)

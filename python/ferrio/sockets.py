@@ -1,7 +1,9 @@
 """Sockets of the user's own: ``sock_recv`` and its kin, and checks shared by whatever opens one.
 
-Every operation is tried at once. When the kernel would block, the socket is watched and the
-operation tried again each time it is ready, until it succeeds, fails, or its task is cancelled.
+Every operation is tried at once. When the kernel would have it wait, it is tried again each time
+the socket is ready, until it succeeds, fails, or its task is cancelled. For plain sockets outside
+debug mode all of that is native (``_ferrio.SocketCall``); a socket of a subclass, or one whose
+class was patched, has its own methods called here.
 """
 
 from __future__ import annotations
@@ -26,10 +28,20 @@ class SocketOperationsPart(NameResolutionPart):
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to ``n`` bytes; ``b""`` is the end of the stream."""
+        received = self._receive(sock, n)
+        if type(received) is bytes:
+            return received
+        if received is not NotImplemented:
+            return await received  # type: ignore[no-any-return]
         return await self._read_from(sock, lambda: sock.recv(n))
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         """Receive into the writable buffer ``buf``; return how many bytes were stored."""
+        received = self._receive_into(sock, buf)
+        if type(received) is int:
+            return received
+        if received is not NotImplemented:
+            return await received  # type: ignore[no-any-return]
         return await self._read_from(sock, lambda: sock.recv_into(buf))
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
@@ -49,14 +61,23 @@ class SocketOperationsPart(NameResolutionPart):
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
         """Send the whole of ``data``. After an error it is unknown how much was sent."""
-        unsent = memoryview(data)
-        # A view without elements cannot be cast.
-        unsent = unsent.cast("B") if unsent.nbytes else memoryview(b"")
+        sending = self._send_all(sock, data)
+        if sending is None:
+            return
+        if sending is not NotImplemented:
+            await sending
+            return
+        unsent: Any = data
 
         def send_more() -> None:
             nonlocal unsent
             while True:
-                unsent = unsent[sock.send(unsent) :]
+                sent = sock.send(unsent)
+                if not isinstance(unsent, memoryview) or unsent.format != "B":
+                    unsent = memoryview(unsent)
+                    # A view without elements cannot be cast.
+                    unsent = unsent.cast("B") if unsent.nbytes else memoryview(b"")
+                unsent = unsent[sent:]
                 if not unsent:
                     return
 
@@ -91,32 +112,34 @@ class SocketOperationsPart(NameResolutionPart):
             sock.connect(address)
         except (BlockingIOError, InterruptedError):
             # An interrupted connect goes on in the background, as one that would block does.
-            await self._retry(
-                sock, lambda: _check_connected(sock, address), self._add_writer, self._remove_writer
-            )
+            await self._retry(sock, lambda: _check_connected(sock, address), writes=True)
 
     async def _read_from(self, sock: socket.socket, operation: Callable[[], _Outcome]) -> _Outcome:
         self._check_user_socket(sock)
         try:
             return operation()
         except (BlockingIOError, InterruptedError):
-            return await self._retry(sock, operation, self._add_reader, self._remove_reader)
+            return await self._retry(sock, operation, writes=False)
 
     async def _write_to(self, sock: socket.socket, operation: Callable[[], _Outcome]) -> _Outcome:
         self._check_user_socket(sock)
         try:
             return operation()
         except (BlockingIOError, InterruptedError):
-            return await self._retry(sock, operation, self._add_writer, self._remove_writer)
+            return await self._retry(sock, operation, writes=True)
 
     async def _retry(
-        self,
-        sock: socket.socket,
-        operation: Callable[[], _Outcome],
-        watch: Callable[..., asyncio.Handle],
-        unwatch: Callable[[int], bool],
+        self, sock: socket.socket, operation: Callable[[], _Outcome], *, writes: bool
     ) -> _Outcome:
         """Run ``operation`` whenever ``sock`` is ready, until it no longer would block."""
+        call = self._wait_for_socket(sock, operation, writes)
+        if call is not NotImplemented:
+            return await call  # type: ignore[no-any-return]
+        watch, unwatch = (
+            (self._add_writer, self._remove_writer)
+            if writes
+            else (self._add_reader, self._remove_reader)
+        )
         fd = sock.fileno()
         self._ensure_fd_no_transport(fd)
         outcome: asyncio.Future[_Outcome] = self.create_future()

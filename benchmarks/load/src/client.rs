@@ -1,8 +1,12 @@
 //! The load client: many connections, one message in flight on each, every byte compared.
 
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
@@ -17,6 +21,52 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Bytes read from a connection at once.
 const READ_SIZE: usize = 256 * 1024;
+
+/// Where an echo server listens.
+#[derive(Clone, Debug)]
+pub enum Address {
+    /// TCP, written as `127.0.0.1:8080`.
+    Tcp(SocketAddr),
+    /// A Unix socket, written as its absolute path.
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with('/') {
+            return Ok(Self::Unix(text.into()));
+        }
+        text.parse().map(Self::Tcp)
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl Address {
+    /// A connected, non-blocking stream.
+    fn connect(&self) -> io::Result<File> {
+        let stream: OwnedFd = match self {
+            Self::Tcp(address) => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_nodelay(true)?;
+                stream.set_nonblocking(true)?;
+                stream.into()
+            }
+            Self::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_nonblocking(true)?;
+                stream.into()
+            }
+        };
+        Ok(stream.into())
+    }
+}
 
 /// Many connections to one echo server.
 pub struct Client {
@@ -34,10 +84,15 @@ impl Client {
     /// # Errors
     ///
     /// What the connect or the registration of a connection failed with.
-    pub fn connect(address: SocketAddr, connections: usize, size: usize) -> io::Result<Self> {
+    pub fn connect(
+        address: impl Into<Address>,
+        connections: usize,
+        size: usize,
+    ) -> io::Result<Self> {
+        let address = address.into();
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let connections = (0..connections)
-            .map(|index| Connection::open(address, index, &epoll))
+            .map(|index| Connection::open(&address, index, &epoll))
             .collect::<io::Result<Vec<_>>>()?;
         Ok(Self {
             epoll,
@@ -112,7 +167,7 @@ impl Client {
 
 /// One connection with at most one message in flight.
 struct Connection {
-    stream: TcpStream,
+    stream: File,
     /// Its number, which chooses its messages.
     index: usize,
     /// Number of the message in flight, or of the next one when none is.
@@ -126,10 +181,8 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(address: SocketAddr, index: usize, epoll: &OwnedFd) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
+    fn open(address: &Address, index: usize, epoll: &OwnedFd) -> io::Result<Self> {
+        let stream = address.connect()?;
         epoll::add(
             epoll,
             &stream,

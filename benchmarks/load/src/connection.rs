@@ -1,7 +1,7 @@
 //! What the client's and the server's connections share: writing what the kernel takes.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
 
 /// What a non-blocking read came to.
 pub(crate) enum Received {
@@ -14,7 +14,7 @@ pub(crate) enum Received {
 }
 
 /// Reads once, a would-block being an answer and not an error.
-pub(crate) fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Received> {
+pub(crate) fn receive(mut stream: &File, buffer: &mut [u8]) -> io::Result<Received> {
     loop {
         return match stream.read(buffer) {
             Ok(0) => Ok(Received::End),
@@ -27,7 +27,7 @@ pub(crate) fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<R
 }
 
 /// Writes until the kernel takes no more; returns how many bytes it took.
-pub(crate) fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send(mut stream: &File, bytes: &[u8]) -> io::Result<usize> {
     let mut sent = 0;
     while sent < bytes.len() {
         match stream.write(&bytes[sent..]) {

@@ -7,19 +7,19 @@
 //! ferrio-load serve-datagrams [CPU]
 //! ```
 //!
-//! `CPU` is the number of the processor to stay on. The client connects, prints `ready`, and then
+//! `ADDRESS` is `HOST:PORT` in numbers, or the absolute path of a Unix socket; the server listens on
+//! a port. `CPU` is the number of the processor to stay on. The client connects, prints `ready`, and then
 //! for each line `run COUNT` on its standard input sends that many messages and prints
 //! `done COUNT WALL_NS CPU_NS`, the two times being its own. The server prints `listening ADDRESS`.
 //! Both end when their standard input does; an error goes to standard error with exit status 1.
 
 use std::io::{self, BufRead, Write};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Instant;
 
-use ferrio_load::client::Client;
+use ferrio_load::client::{Address, Client};
 use ferrio_load::datagrams::{DatagramClient, DatagramServer};
 use ferrio_load::server::Server;
 use rustix::time::{ClockId, clock_gettime};
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["client", address, connections, size, cpu @ ..] if cpu.len() <= 1 => {
             stay_on(cpu.first().copied()).and_then(|()| {
-                let (address, connections, size) = load(address, connections, size)?;
+                let (address, connections, size) = load::<Address>(address, connections, size)?;
                 let mut client = Client::connect(address, connections, size)?;
                 obey(|count| client.run(count))
             })
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 }
 
 /// What a client is told to do: where, on how many connections, with messages of how many bytes.
-fn load(address: &str, connections: &str, size: &str) -> io::Result<(SocketAddr, usize, usize)> {
+fn load<A: FromStr>(address: &str, connections: &str, size: &str) -> io::Result<(A, usize, usize)> {
     Ok((number(address)?, number(connections)?, number(size)?))
 }
 

@@ -1,8 +1,9 @@
 //! An echo server with nothing but the system calls in it: the floor of the echo benchmarks.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
@@ -115,7 +116,7 @@ impl Server {
             self.connections.insert(
                 token,
                 Connection {
-                    stream,
+                    stream: OwnedFd::from(stream).into(),
                     unsent: Vec::new(),
                 },
             );
@@ -162,7 +163,7 @@ fn aligned(buffer: &mut [u8]) -> &mut [u8] {
 
 /// One client of the server.
 struct Connection {
-    stream: TcpStream,
+    stream: File,
     /// What the kernel did not take. While there is any, nothing is read.
     unsent: Vec<u8>,
 }

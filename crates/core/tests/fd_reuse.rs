@@ -46,6 +46,32 @@ fn readiness_is_reported_as_long_as_it_lasts() -> io::Result<()> {
 }
 
 #[test]
+fn an_edge_is_reported_once_and_again_when_something_changes() -> io::Result<()> {
+    let event_loop = real_loop();
+    let (mut reader, mut writer) = readable()?;
+    let interest = Interest::READABLE | Interest::EDGE;
+    event_loop.register(reader.as_raw_fd(), Token(1), interest)?;
+    assert_eq!(events_of_a_turn(&event_loop)?, [(1, Readiness::READABLE)]);
+    assert_eq!(events_of_a_turn(&event_loop)?, []);
+    writer.write_all(b"y")?;
+    assert_eq!(events_of_a_turn(&event_loop)?, [(1, Readiness::READABLE)]);
+    // To modify is to be told of the state once more.
+    event_loop.modify(reader.as_raw_fd(), Token(2), interest | Interest::WRITABLE)?;
+    let both = Readiness::READABLE | Readiness::WRITABLE;
+    assert_eq!(events_of_a_turn(&event_loop)?, [(2, both)]);
+    writer.write_all(b"z")?;
+    // What is reported was read before the turn: it is the state at the wait that counts.
+    reader.read_exact(&mut [0; 3])?;
+    let events = events_of_a_turn(&event_loop)?;
+    assert!(
+        events
+            .iter()
+            .all(|(_, readiness)| !readiness.contains(Readiness::READABLE))
+    );
+    Ok(())
+}
+
+#[test]
 fn the_other_sides_end_is_a_hang_up() -> io::Result<()> {
     let event_loop = real_loop();
     let (reader, writer) = UnixStream::pair()?;

@@ -204,6 +204,7 @@ fn flags_of(interest: Interest) -> epoll::EventFlags {
         epoll::EventFlags::OUT,
         interest.contains(Interest::WRITABLE),
     );
+    flags.set(epoll::EventFlags::ET, interest.contains(Interest::EDGE));
     flags
 }
 

@@ -5,8 +5,9 @@
 //! Every backend has the same methods, and [`Reactor`] does nothing but choose:
 //!
 //! - `register(fd, token, interest)` watches a file descriptor, level-triggered: as long as it is
-//!   ready, every wait says so. When the fd is being watched already (somebody closed it and the
-//!   kernel gave its number to another file that we also know) it behaves as `modify`.
+//!   ready, every wait says so; with [`Interest::EDGE`] only the next one does. When the fd is being
+//!   watched already (somebody closed it and the kernel gave its number to another file that we
+//!   also know) it behaves as `modify`.
 //! - `modify(fd, token, interest)` replaces token and interest. When the fd is not watched (it was
 //!   closed, which ends the watching, and its number came back) it behaves as `register`.
 //! - `deregister(fd)` ends the watching. An fd that is not watched, or not open, is no error.
@@ -58,12 +59,15 @@ impl Token {
 
 bitflags! {
     /// What a caller wants to hear of. Errors and hang-ups are always reported.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Interest: u8 {
         /// There is something to read, or the end of the stream.
         const READABLE = 1;
         /// There is room to write.
         const WRITABLE = 2;
+        /// Every change is reported once (edge-triggered) instead of the state as often as it
+        /// is asked for. Registering or modifying reports the state that is found.
+        const EDGE = 4;
     }
 
     /// What a file descriptor is ready for.

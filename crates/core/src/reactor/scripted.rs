@@ -159,7 +159,8 @@ impl State {
     fn event_of(&self, (fd, readiness): (RawFd, Readiness)) -> Option<Event> {
         let &(token, interest) = self.watched.get(&fd)?;
         let always = Readiness::ERROR | Readiness::HANG_UP;
-        let wanted = Readiness::from_bits_retain(interest.bits()) | always;
+        let asked = interest & (Interest::READABLE | Interest::WRITABLE);
+        let wanted = Readiness::from_bits_retain(asked.bits()) | always;
         let readiness = readiness & wanted;
         (!readiness.is_empty()).then_some(Event { token, readiness })
     }

@@ -171,6 +171,7 @@ impl Run<'_> {
                 event_loop.leave_task()?;
                 transport.on_ready(readiness)
             }
+            Entry::SocketCall(call) => call.this().on_ready(event_loop),
         }
     }
 
@@ -237,6 +238,7 @@ impl Run<'_> {
             Entry::Handle(handle) => handle.clone().into_object(),
             Entry::Done { function, .. } => function.clone(),
             Entry::Io { transport, .. } => transport.clone().into_object(),
+            Entry::SocketCall(call) => call.clone().into_object(),
         };
         let started = self
             .event_loop

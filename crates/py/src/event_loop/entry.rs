@@ -4,6 +4,7 @@ use std::ffi::c_int;
 
 use ferrio_core::Readiness;
 
+use super::socket_calls::SocketCall;
 use crate::ffi::{Object, Own, Visitor};
 use crate::handle::Handle;
 use crate::task::Task;
@@ -28,6 +29,8 @@ pub(crate) enum Entry {
         transport: AnyTransport,
         readiness: Readiness,
     },
+    /// The socket of a `sock_*` call is ready.
+    SocketCall(Own<SocketCall>),
 }
 
 // SAFETY: entries cross threads only through the inject queue, whose two ends hold the
@@ -50,6 +53,7 @@ impl Entry {
                 visitor.object(context)
             }
             Entry::Io { transport, .. } => transport.visit(visitor),
+            Entry::SocketCall(call) => visitor.own(call),
         }
     }
 }

@@ -7,8 +7,10 @@
 mod callbacks;
 mod driver;
 mod entry;
+mod file_watch;
 mod overrides;
 mod python;
+mod socket_calls;
 mod sources;
 mod tasks;
 mod watched_files;

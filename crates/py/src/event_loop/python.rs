@@ -1,7 +1,7 @@
 //! The native base of `ferrio.EventLoop` as Python sees it.
 
-use super::EventLoop;
 use super::sources::Side;
+use super::{EventLoop, socket_calls};
 use crate::ffi::{
     Arguments, GetSet, Method, Object, Outcome, Own, Raised, This, TypeBuilder, attributes,
     methods, none, required, sys,
@@ -11,6 +11,7 @@ type Self_<'a> = This<'a, EventLoop>;
 
 /// Builds the type.
 pub(crate) fn build(module: &Object) -> Outcome<()> {
+    socket_calls::build(module)?;
     TypeBuilder::<EventLoop>::new(
         c"The native base of ferrio.EventLoop: scheduling, timers, descriptors, tasks.\n\n\
         Its methods are asyncio's and may be called from the loop's own thread only, but for\n\
@@ -28,6 +29,7 @@ fn table() -> Vec<Method> {
     let mut table = scheduling();
     table.extend(state());
     table.extend(descriptors());
+    table.extend(socket_calls::methods_of_loop());
     table
 }
 

@@ -9,6 +9,8 @@ use std::os::fd::RawFd;
 
 use ferrio_core::{Event, Interest, Token};
 
+use super::file_watch::{FileWatch, Waiter};
+use super::socket_calls::SocketCall;
 use super::{Entry, EventLoop};
 use crate::ffi::{Object, Outcome, Own, Raised, This, Visitor, sys, text};
 use crate::handle::Handle;
@@ -34,11 +36,8 @@ struct Source {
 enum Watcher {
     #[default]
     Nobody,
-    /// `add_reader` and `add_writer`.
-    Handles {
-        reader: Option<Own<Handle>>,
-        writer: Option<Own<Handle>>,
-    },
+    /// `add_reader` and `add_writer`, and the `sock_*` calls that wait.
+    File(FileWatch),
     /// A transport of ours.
     Transport(AnyTransport),
 }
@@ -50,30 +49,12 @@ pub(super) enum Side {
     Writer,
 }
 
-impl Watcher {
-    fn interest(&self) -> Interest {
-        match self {
-            Watcher::Handles { reader, writer } => {
-                let mut interest = Interest::empty();
-                interest.set(Interest::READABLE, reader.is_some());
-                interest.set(Interest::WRITABLE, writer.is_some());
-                interest
-            }
-            Watcher::Nobody | Watcher::Transport(_) => Interest::empty(),
-        }
-    }
-}
-
 impl Sources {
     pub(super) fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         for source in &self.by_fd {
             match &source.watcher {
                 Watcher::Nobody => {}
-                Watcher::Handles { reader, writer } => {
-                    for handle in [reader, writer].into_iter().flatten() {
-                        visitor.own(handle)?;
-                    }
-                }
+                Watcher::File(watch) => watch.visit(visitor)?,
                 Watcher::Transport(transport) => transport.visit(visitor)?,
             }
         }
@@ -83,8 +64,12 @@ impl Sources {
     pub(super) fn transport(&self, fd: RawFd) -> Option<AnyTransport> {
         match &self.by_fd.get(usize::try_from(fd).ok()?)?.watcher {
             Watcher::Transport(transport) => Some(transport.clone()),
-            Watcher::Nobody | Watcher::Handles { .. } => None,
+            Watcher::Nobody | Watcher::File(_) => None,
         }
+    }
+
+    fn watcher(&self, fd: RawFd) -> Option<&Watcher> {
+        Some(&self.by_fd.get(usize::try_from(fd).ok()?)?.watcher)
     }
 
     fn at(&mut self, fd: RawFd) -> &mut Source {
@@ -120,7 +105,7 @@ impl This<'_, EventLoop> {
     ) -> Outcome<()> {
         let readiness = event.readiness;
         let sources = self.sources.borrow();
-        let Some((_, watcher)) = sources.of_event(event.token) else {
+        let Some((fd, watcher)) = sources.of_event(event.token) else {
             return Ok(());
         };
         match watcher {
@@ -131,11 +116,19 @@ impl This<'_, EventLoop> {
                     readiness,
                 });
             }
-            Watcher::Handles { reader, writer } => {
-                let reader = reader.as_ref().filter(|_| readiness.concerns_reader());
-                let writer = writer.as_ref().filter(|_| readiness.concerns_writer());
-                for handle in [reader, writer].into_iter().flatten() {
-                    core.push_ready(Entry::Handle(handle.clone()));
+            Watcher::File(watch) => {
+                let reader = watch.reader.as_ref();
+                let writer = watch.writer.as_ref();
+                let told = [
+                    reader.filter(|_| readiness.concerns_reader()),
+                    writer.filter(|_| readiness.concerns_writer()),
+                ];
+                for waiter in told.into_iter().flatten() {
+                    core.push_ready(waiter.entry());
+                }
+                if !watch.note_event(told.iter().any(Option::is_some)) {
+                    drop(sources);
+                    return self.forget_file(fd);
                 }
             }
         }
@@ -144,75 +137,170 @@ impl This<'_, EventLoop> {
 
     /// `add_reader` and `add_writer`.
     pub(super) fn watch_handle(self, fd: RawFd, side: Side, handle: Own<Handle>) -> Outcome<()> {
+        let replaced = self.add_waiter(fd, Waiter::Handle(handle), side, None)?;
+        match replaced {
+            // What a handle of the user's replaces is cancelled; a call waits on, as in asyncio.
+            Some(Waiter::Handle(replaced)) => replaced.this().cancel(),
+            Some(Waiter::Call(_)) | None => Ok(()),
+        }
+    }
+
+    /// Has a call tried again when its socket is ready.
+    pub(super) fn watch_call(self, call: &Own<SocketCall>) -> Outcome<()> {
+        let socket = call.socket();
+        let waiter = Waiter::Call(call.clone());
+        match self.add_waiter(call.fd(), waiter, call.side(), socket.as_ref())? {
+            Some(Waiter::Handle(replaced)) => replaced.this().cancel(),
+            Some(Waiter::Call(_)) | None => Ok(()),
+        }
+    }
+
+    /// Puts a waiter into the table and brings the registration in line; whom it replaces.
+    fn add_waiter(
+        self,
+        fd: RawFd,
+        waiter: Waiter,
+        side: Side,
+        socket: Option<&Object>,
+    ) -> Outcome<Option<Waiter>> {
+        // May run Python code (a weak reference is asked), so before anything is borrowed.
+        let known = match (self.file_socket(fd), socket) {
+            (Some(known), Some(socket)) => known.call0()?.is(socket),
+            (Some(_) | None, _) => false,
+        };
+        let new_socket = match socket {
+            Some(socket) if !known => Some(imports().weak_reference.call1(socket)?),
+            Some(_) | None => None,
+        };
         let mut sources = self.sources.borrow_mut();
         let source = sources.at(fd);
-        let fresh = matches!(source.watcher, Watcher::Nobody);
-        if fresh {
-            source.generation = source.generation.wrapping_add(1);
-            source.watcher = Watcher::Handles {
-                reader: None,
-                writer: None,
-            };
+        match &source.watcher {
+            // Nobody waits: the number may be another file's by now.
+            Watcher::File(watch) if watch.is_idle() && !known => {
+                source.generation = source.generation.wrapping_add(1);
+                source.watcher = Watcher::File(FileWatch::default());
+            }
+            Watcher::File(_) => {}
+            Watcher::Nobody => {
+                source.generation = source.generation.wrapping_add(1);
+                source.watcher = Watcher::File(FileWatch::default());
+            }
+            Watcher::Transport(_) => {
+                return Err(Raised::runtime_error(
+                    "the descriptor is watched by a transport",
+                ));
+            }
         }
-        let Watcher::Handles { reader, writer } = &mut source.watcher else {
-            return Err(Raised::runtime_error(
-                "the descriptor is watched by a transport",
-            ));
+        let Watcher::File(watch) = &mut source.watcher else {
+            return Ok(None); // It is one by now.
         };
-        let replaced = match side {
-            Side::Reader => reader.replace(handle),
-            Side::Writer => writer.replace(handle),
-        };
-        let interest = source.watcher.interest();
-        let token = sources.token(fd);
+        let forgotten = new_socket.and_then(|socket| watch.register_anew_for(socket));
+        let replaced = watch.side(side).replace(waiter);
         drop(sources);
-        let registered = if fresh {
-            self.core.register(fd, token, interest)
-        } else {
-            self.core.modify(fd, token, interest)
-        };
-        if let Err(error) = registered {
-            let removed = self.take_handle(fd, side);
-            drop(removed);
-            return Err(error.into());
+        drop(forgotten);
+        if let Err(raised) = self.update_file(fd) {
+            let exception = raised.take();
+            let taken = self.take_waiter(fd, side);
+            drop((taken, replaced));
+            self.forget_file_if_idle(fd)?;
+            return Err(Raised::exception(&exception));
         }
-        match replaced {
-            Some(replaced) => replaced.this().cancel(),
-            None => Ok(()),
-        }
+        Ok(replaced)
     }
 
     /// `remove_reader` and `remove_writer`: whether there was one.
     pub(super) fn unwatch_handle(self, fd: RawFd, side: Side) -> Outcome<bool> {
-        let Some((removed, remaining)) = self.take_handle(fd, side) else {
+        let Some(removed) = self.take_waiter(fd, side) else {
             return Ok(false);
         };
-        if remaining.is_empty() {
-            self.core.deregister(fd)?;
-        } else {
-            let token = self.sources.borrow().token(fd);
-            self.core.modify(fd, token, remaining)?;
+        self.update_file(fd)?;
+        match removed {
+            Waiter::Handle(handle) => handle.this().cancel()?,
+            Waiter::Call(call) => drop(call),
         }
-        removed.this().cancel()?;
         Ok(true)
     }
 
-    /// Takes one handle out of the table; what the descriptor is still watched for.
-    fn take_handle(self, fd: RawFd, side: Side) -> Option<(Own<Handle>, Interest)> {
+    /// Whether the table still holds this call.
+    #[inline]
+    pub(super) fn awaits(self, call: This<'_, SocketCall>) -> bool {
+        let sources = self.sources.borrow();
+        let Some(Watcher::File(watch)) = sources.watcher(call.fd()) else {
+            return false;
+        };
+        watch.holds(call)
+    }
+
+    /// Takes a call out of the table, if it is still there. Its socket stays registered.
+    pub(super) fn end_call(self, call: This<'_, SocketCall>) -> Outcome<()> {
+        if !self.awaits(call) {
+            return Ok(());
+        }
+        drop(self.take_waiter(call.fd(), call.side()));
+        self.update_file(call.fd())
+    }
+
+    /// Brings what the kernel reports of a descriptor in line with who waits.
+    #[inline]
+    fn update_file(self, fd: RawFd) -> Outcome<()> {
+        let mut sources = self.sources.borrow_mut();
+        let token = sources.token(fd);
+        let Watcher::File(watch) = &mut sources.at(fd).watcher else {
+            return Ok(());
+        };
+        let (registered, wanted) = (watch.registered, watch.wanted());
+        if registered == wanted {
+            return Ok(());
+        }
+        watch.registered = wanted;
+        drop(sources);
+        if wanted.is_empty() {
+            return self.forget_file(fd);
+        }
+        let outcome = if registered.is_empty() {
+            self.core.register(fd, token, wanted)
+        } else {
+            self.core.modify(fd, token, wanted)
+        };
+        if let Err(error) = outcome {
+            if let Watcher::File(watch) = &mut self.sources.borrow_mut().at(fd).watcher {
+                watch.registered = registered;
+            }
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// The weak reference to the socket for whose calls a descriptor is registered.
+    fn file_socket(self, fd: RawFd) -> Option<Object> {
+        match self.sources.borrow().watcher(fd)? {
+            Watcher::File(watch) => watch.socket.clone(),
+            Watcher::Nobody | Watcher::Transport(_) => None,
+        }
+    }
+
+    /// Nothing of a descriptor is of interest any more.
+    fn forget_file(self, fd: RawFd) -> Outcome<()> {
+        drop(self.take_watcher(fd));
+        Ok(self.core.deregister(fd)?)
+    }
+
+    /// After a registration that failed.
+    fn forget_file_if_idle(self, fd: RawFd) -> Outcome<()> {
+        let idle = match self.sources.borrow().watcher(fd) {
+            Some(Watcher::File(watch)) => watch.is_idle(),
+            Some(Watcher::Nobody | Watcher::Transport(_)) | None => false,
+        };
+        if idle { self.forget_file(fd) } else { Ok(()) }
+    }
+
+    fn take_waiter(self, fd: RawFd, side: Side) -> Option<Waiter> {
         let mut sources = self.sources.borrow_mut();
         let source = sources.by_fd.get_mut(usize::try_from(fd).ok()?)?;
-        let Watcher::Handles { reader, writer } = &mut source.watcher else {
-            return None;
-        };
-        let removed = match side {
-            Side::Reader => reader.take(),
-            Side::Writer => writer.take(),
-        }?;
-        let remaining = source.watcher.interest();
-        if remaining.is_empty() {
-            source.watcher = Watcher::Nobody;
+        match &mut source.watcher {
+            Watcher::File(watch) => watch.side(side).take(),
+            Watcher::Nobody | Watcher::Transport(_) => None,
         }
-        Some((removed, remaining))
     }
 
     /// Watches a transport's socket.

@@ -48,7 +48,7 @@ pub(crate) use native::{
     Extends, Instance, Native, Own, This, TypeBuilder, TypeObject, Visitor, call_captureless,
 };
 pub(crate) use object::{Object, Ref, interned, none, text};
-pub(crate) use socket_object::{SocketCell, learn_socket_layout};
+pub(crate) use socket_object::{SocketCell, learn_socket_layout, standard_socket_fd};
 pub(crate) use threads::{guard, guard_status, recursive, released, thread_id};
 
 pub(crate) use pyo3_ffi as sys;

@@ -9,9 +9,10 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 use std::os::fd::RawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use super::{Object, ObjectCell, Outcome, Visitor, interned, sys};
+use super::{Object, ObjectCell, Outcome, Raised, Visitor, interned, sys};
 
 /// `_socket.socket`, when its objects are laid out as expected; null otherwise.
 static SOCKET_TYPE: AtomicPtr<sys::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
@@ -35,8 +36,103 @@ pub(crate) fn learn_socket_layout() -> Outcome<()> {
     let expected = std::mem::offset_of!(SocketObject, family);
     if member_offset(class, c"family") == isize::try_from(expected).ok() {
         SOCKET_TYPE.store(class, Ordering::Relaxed);
+        let standard = StandardSocket::learn()?;
+        // A second import in the same process finds the same class.
+        STANDARD.get_or_init(|| standard);
     }
     Ok(())
+}
+
+/// `socket.socket` as it was at import; empty where the layout is not the expected one.
+static STANDARD: OnceLock<StandardSocket> = OnceLock::new();
+
+/// The class that Python programs make sockets of, and the methods that system calls of ours
+/// stand for.
+struct StandardSocket {
+    class: Object,
+    /// Names, and what the class had under them.
+    methods: Vec<(Object, Object)>,
+    /// The class's version tag when its methods were last found to be those; 0 is never valid.
+    version: AtomicU32,
+}
+
+// SAFETY: filled once at import; the references are only used by threads that hold the
+// interpreter.
+unsafe impl Send for StandardSocket {}
+// SAFETY: as above.
+unsafe impl Sync for StandardSocket {}
+
+impl StandardSocket {
+    fn learn() -> Outcome<StandardSocket> {
+        let class = crate::imports::module(c"socket")?.get_attr(&interned(c"socket")?)?;
+        // SAFETY: a question about a live object.
+        if unsafe { sys::PyType_Check(class.as_ptr()) } == 0 {
+            return Err(Raised::type_error("socket.socket is no class"));
+        }
+        let names = [
+            c"recv",
+            c"recv_into",
+            c"recvfrom",
+            c"recvfrom_into",
+            c"send",
+            c"sendto",
+            c"accept",
+            c"connect",
+            c"fileno",
+        ];
+        let methods = names.into_iter().map(|name| {
+            let name = interned(name)?;
+            let method = class.get_attr(&name)?;
+            Ok((name, method))
+        });
+        Ok(StandardSocket {
+            methods: methods.collect::<Outcome<Vec<_>>>()?,
+            version: AtomicU32::new(0),
+            class,
+        })
+    }
+
+    #[inline]
+    fn class_version(&self) -> u32 {
+        // SAFETY: `learn` has seen that it is a type; types that are referred to are alive.
+        unsafe { (*self.class.as_ptr().cast::<sys::PyTypeObject>()).tp_version_tag }
+    }
+
+    /// Whether nobody has replaced a method of the class.
+    #[inline]
+    fn is_unchanged(&self) -> bool {
+        let version = self.class_version();
+        (version != 0 && version == self.version.load(Ordering::Relaxed)) || self.look_again()
+    }
+
+    #[cold]
+    fn look_again(&self) -> bool {
+        let unchanged = self.methods.iter().all(|(name, method)| {
+            self.class.get_attr(name).map_or_else(
+                |raised| {
+                    raised.discard(); // A method that is gone is not the one that was there.
+                    false
+                },
+                |found| found.is(method),
+            )
+        });
+        let version = if unchanged { self.class_version() } else { 0 };
+        self.version.store(version, Ordering::Relaxed);
+        unchanged
+    }
+}
+
+/// The descriptor of a socket whose methods may be passed over: an open object of exactly
+/// `socket.socket`, none of whose methods was replaced.
+#[inline]
+pub(crate) fn standard_socket_fd(socket: &Object) -> Option<RawFd> {
+    let standard = STANDARD.get()?;
+    if socket.type_ptr().cast() != standard.class.as_ptr() || !standard.is_unchanged() {
+        return None;
+    }
+    // SAFETY: an instance of a subclass of `SOCKET_TYPE`: the class has no other layout.
+    let fd = unsafe { read_fd(socket) };
+    (fd >= 0).then_some(fd)
 }
 
 /// The offset of a type's member of C type `int`.
@@ -88,6 +184,19 @@ impl SocketCell {
         Ok(fd)
     }
 
+    /// Takes in a socket that [`standard_socket_fd`] has answered for.
+    #[inline]
+    pub(crate) fn with_standard(socket: &Object) -> SocketCell {
+        SocketCell {
+            object: ObjectCell::with(socket.clone()),
+            plain: Cell::new(
+                STANDARD
+                    .get()
+                    .is_some_and(|standard| socket.type_ptr().cast() == standard.class.as_ptr()),
+            ),
+        }
+    }
+
     /// The socket's `fileno()` now: -1 once it is closed.
     #[inline]
     pub(crate) fn fileno(&self) -> RawFd {
@@ -116,6 +225,10 @@ impl SocketCell {
 
     pub(crate) fn take(&self) -> Option<Object> {
         self.object.take()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.object.clear();
     }
 
     /// For `tp_traverse`.

@@ -56,28 +56,9 @@ impl FutureIterator {
 }
 
 impl This<'_, FutureIterator> {
-    /// The next item: the future itself, or the end, with the result in StopIteration.
-    ///
-    /// `Ok(None)` is the end with the result None: the interpreter takes an iterator that
-    /// stops without an exception for one that returned None, which spares the exception.
     #[inline]
     fn advance(self) -> Outcome<Option<Object>> {
-        let Some(future) = self.future.get() else {
-            return Ok(None);
-        };
-        if !future.is_done() {
-            if future.blocking.replace(true) {
-                return Err(Raised::runtime_error("await wasn't used with future"));
-            }
-            return Ok(Some(future.into_object()));
-        }
-        self.future.clear();
-        let result = future.this().result()?;
-        if result.is_none() {
-            Ok(None)
-        } else {
-            Err(Raised::stop_iteration(&result))
-        }
+        advance(&self.value().future)
     }
 
     fn send(self, _value: &Object) -> Outcome<Object> {
@@ -85,21 +66,8 @@ impl This<'_, FutureIterator> {
             .ok_or_else(|| Raised::stop_iteration(&none()))
     }
 
-    /// `throw(exception)` or the older `throw(type, value, traceback)`: the iteration ends
-    /// with the exception.
     fn throw(self, arguments: Arguments<'_>) -> Outcome<Object> {
-        const THROW: Signature<3> = Signature {
-            function: "throw",
-            names: [c"type", c"value", c"traceback"],
-            positional: 3,
-            required: 1,
-        };
-        let [class, value, traceback] = THROW.parse(arguments)?;
-        let class = class.map_or_else(none, Clone::clone);
-        if cfg!(Py_3_12) && (value.is_some() || traceback.is_some()) {
-            warn_three_arguments()?;
-        }
-        let exception = exception_to_throw(&class, value.and_then(Object::some), traceback)?;
+        let exception = thrown_exception(arguments)?;
         self.future.clear();
         Err(Raised::exception(&exception))
     }
@@ -108,6 +76,47 @@ impl This<'_, FutureIterator> {
         self.future.clear();
         Ok(none())
     }
+}
+
+/// The next item of an iteration over `future`: the future itself, or the end, with the result in
+/// StopIteration. `future` is emptied at the end.
+///
+/// `Ok(None)` is the end with the result None: the interpreter takes an iterator that
+/// stops without an exception for one that returned None, which spares the exception.
+#[inline]
+pub(crate) fn advance(future: &Slot<Own<Future>>) -> Outcome<Option<Object>> {
+    let Some(awaited) = future.get() else {
+        return Ok(None);
+    };
+    if !awaited.is_done() {
+        if awaited.blocking.replace(true) {
+            return Err(Raised::runtime_error("await wasn't used with future"));
+        }
+        return Ok(Some(awaited.into_object()));
+    }
+    future.clear();
+    let result = awaited.this().result()?;
+    if result.is_none() {
+        Ok(None)
+    } else {
+        Err(Raised::stop_iteration(&result))
+    }
+}
+
+/// What `throw(exception)` or the older `throw(type, value, traceback)` is to raise.
+pub(crate) fn thrown_exception(arguments: Arguments<'_>) -> Outcome<Object> {
+    const THROW: Signature<3> = Signature {
+        function: "throw",
+        names: [c"type", c"value", c"traceback"],
+        positional: 3,
+        required: 1,
+    };
+    let [class, value, traceback] = THROW.parse(arguments)?;
+    let class = class.map_or_else(none, Clone::clone);
+    if cfg!(Py_3_12) && (value.is_some() || traceback.is_some()) {
+        warn_three_arguments()?;
+    }
+    exception_to_throw(&class, value.and_then(Object::some), traceback)
 }
 
 fn warn_three_arguments() -> Outcome<()> {

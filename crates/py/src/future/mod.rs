@@ -15,7 +15,7 @@ use std::ffi::c_int;
 
 pub(crate) use awaited_by::{add_to_awaited_by, discard_from_awaited_by};
 pub(crate) use callbacks::{Callback, Callbacks};
-pub(crate) use iterator::FutureIterator;
+pub(crate) use iterator::{FutureIterator, advance, thrown_exception};
 pub(crate) use python::build;
 
 use crate::event_loop::{Entry, EventLoop};

@@ -110,14 +110,14 @@ impl Gathering {
 
     /// The loop's one buffer, to be given back at once.
     #[inline]
-    pub(super) fn take_receive_buffer(&self) -> ReceiveBuffer {
+    pub(crate) fn take_receive_buffer(&self) -> ReceiveBuffer {
         self.receive_buffer
             .take()
             .unwrap_or_else(ReceiveBuffer::new)
     }
 
     #[inline]
-    pub(super) fn put_receive_buffer(&self, buffer: ReceiveBuffer) {
+    pub(crate) fn put_receive_buffer(&self, buffer: ReceiveBuffer) {
         self.receive_buffer.set(Some(buffer));
     }
 
@@ -180,7 +180,7 @@ impl Gathering {
 /// mostly begins at a page's start, and a copy from there to 16 bytes further is the worst case of
 /// the processor's string instructions (its loads seem to depend on the stores before them): a read
 /// of 100 KiB took twice as long.
-pub(super) struct ReceiveBuffer {
+pub(crate) struct ReceiveBuffer {
     memory: Box<[u8]>,
     /// Where the first whole page begins.
     start: usize,
@@ -197,7 +197,7 @@ impl ReceiveBuffer {
     }
 
     #[inline]
-    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + RECEIVE_SIZE]
     }
 }

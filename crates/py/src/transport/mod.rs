@@ -78,6 +78,8 @@ pub(crate) struct StreamTransport {
     enlisted: Cell<bool>,
     /// Whom to tell when everything is sent. While there is one, nobody may write.
     empty_waiter: ObjectCell,
+    /// Who sends a file and waits for the kernel to take more.
+    room_waiter: ObjectCell,
 }
 
 /// How a protocol wants to be given what arrives.
@@ -125,6 +127,7 @@ unsafe impl Native for StreamTransport {
             buffer: RefCell::new(WriteBuffer::new()),
             enlisted: Cell::new(false),
             empty_waiter: ObjectCell::new(),
+            room_waiter: ObjectCell::new(),
         })
     }
 
@@ -132,6 +135,7 @@ unsafe impl Native for StreamTransport {
         self.endpoint.visit(visitor)?;
         self.server.visit(visitor)?;
         self.empty_waiter.visit(visitor)?;
+        self.room_waiter.visit(visitor)?;
         let mut answer = Ok(());
         // Borrowed only while the buffer is being changed, when nothing of it is garbage.
         let Ok(buffer) = self.buffer.try_borrow() else {
@@ -149,6 +153,7 @@ unsafe impl Native for StreamTransport {
         self.endpoint.clear();
         self.server.clear();
         self.empty_waiter.clear();
+        self.room_waiter.clear();
         drop(self.take_unsent());
     }
 }
@@ -175,12 +180,17 @@ impl Transport for StreamTransport {
     }
 
     fn write_ready(this: This<'_, Self>) -> Outcome<()> {
-        this.write_more()
+        this.tell_of_room()?;
+        if this.output.get() == Output::Refused {
+            this.write_more()
+        } else {
+            Ok(())
+        }
     }
 
     #[inline]
     fn awaits_room(&self) -> bool {
-        self.output.get() == Output::Refused
+        self.output.get() == Output::Refused || (self.room_waiter.is_some() && !self.is_lost())
     }
 
     fn set_protocol(this: This<'_, Self>, protocol: &Object) -> Outcome<()> {
@@ -189,7 +199,7 @@ impl Transport for StreamTransport {
 
     fn refused(&self) -> usize {
         // What the turn has gathered counts as sent, as it would be in asyncio.
-        if self.awaits_room() {
+        if self.output.get() == Output::Refused {
             self.buffer.borrow().len()
         } else {
             0
@@ -216,7 +226,8 @@ impl Transport for StreamTransport {
                 .map(drop),
             None => Ok(()),
         };
-        this.and_also(detached, || this.fail_empty_waiter_of_lost_connection())
+        let told = this.and_also(detached, || this.fail_empty_waiter_of_lost_connection());
+        this.and_also(told, || this.fail_room_waiter())
     }
 
     fn limits(&self) -> Limits {

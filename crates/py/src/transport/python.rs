@@ -118,6 +118,11 @@ fn internals() -> Vec<Method> {
             },
             c"Allow writing again.",
         ),
+        Method::no_arguments(
+            c"_wait_for_room",
+            |this: Self_<'_>| this.make_room_waiter(),
+            c"Return a future that is done when the kernel takes more; for who sends files.",
+        ),
     ]
 }
 

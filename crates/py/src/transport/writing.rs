@@ -335,6 +335,47 @@ impl This<'_, StreamTransport> {
             .call_method(&imports().names.set_exception, &[exception])
             .map(drop)
     }
+
+    /// `_wait_for_room()`: a future that is done when the kernel takes more, for who sends past
+    /// the transport. It fails when the connection is lost.
+    pub(super) fn make_room_waiter(self) -> Outcome<Object> {
+        if self.is_lost() {
+            return Err(connection_is_closed()?);
+        }
+        let event_loop = self.owner()?.into_object();
+        let waiter = event_loop.call_method(&imports().names.create_future, &[])?;
+        self.room_waiter.set(waiter.clone());
+        self.watch_what_is_wanted()?;
+        Ok(waiter)
+    }
+
+    #[cold]
+    pub(super) fn tell_of_room(self) -> Outcome<()> {
+        let Some(waiter) = self.room_waiter.take() else {
+            return Ok(());
+        };
+        self.watch_what_is_wanted()?;
+        if is_done(&waiter)? {
+            return Ok(());
+        }
+        waiter
+            .call_method(&imports().names.set_result, &[&crate::ffi::none()])
+            .map(drop)
+    }
+
+    /// The connection is lost: there will be no room.
+    pub(super) fn fail_room_waiter(self) -> Outcome<()> {
+        let Some(waiter) = self.room_waiter.take() else {
+            return Ok(());
+        };
+        if is_done(&waiter)? {
+            return Ok(());
+        }
+        let exception = connection_is_closed()?.take();
+        waiter
+            .call_method(&imports().names.set_exception, &[&exception])
+            .map(drop)
+    }
 }
 
 /// Pieces that were sent. There are mostly one or two, a header and a body.
@@ -354,6 +395,11 @@ impl Finished {
             _ => self.more.push(piece),
         }
     }
+}
+
+fn connection_is_closed() -> Outcome<Raised> {
+    let class = crate::imports::module(c"builtins")?.get_attr(&text("ConnectionError")?)?;
+    Ok(Raised::new(&class, "Connection is closed by peer"))
 }
 
 fn is_done(future: &Object) -> Outcome<bool> {
