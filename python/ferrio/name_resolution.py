@@ -56,11 +56,13 @@ class NameResolutionPart(ExecutorPart):
         if resolve is _getaddrinfo and _is_numeric(host, port):
             self._check_executor()
             return resolve(host, port, family, type, proto, flags)
-        return await self._look_up(resolve, host, port, family, type, proto, flags)
+        infos: list[Any] = await self._look_up(resolve, host, port, family, type, proto, flags)
+        return infos
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """Look up the name of an address as ``socket.getnameinfo`` does, in a thread."""
-        return await self._look_up(socket.getnameinfo, sockaddr, flags)
+        names: tuple[str, str] = await self._look_up(socket.getnameinfo, sockaddr, flags)
+        return names
 
     async def _look_up(self, function: Callable[..., Any], *arguments: Any) -> Any:
         run_in_executor = self.run_in_executor

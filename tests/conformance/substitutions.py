@@ -57,10 +57,14 @@ def _substitute_loops() -> None:
         _replace(module, "SelectorEventLoop", SelectorEventLoop)
         if hasattr(module, "EventLoop"):
             _replace(module, "EventLoop", SelectorEventLoop)
+
     # Some tests make one, with mocks for its selector, as the simplest loop that there is; some
-    # derive theirs from it.
+    # derive theirs from it. One calls its method by which the base says that it cannot send files.
+    class BaseEventLoop(SelectorEventLoop):
+        _sendfile_native = base_events.BaseEventLoop._sendfile_native  # type: ignore[attr-defined]
+
     for module in (asyncio, base_events):
-        _replace(module, "BaseEventLoop", SelectorEventLoop)
+        _replace(module, "BaseEventLoop", BaseEventLoop)
     _substitute_policy()
 
 

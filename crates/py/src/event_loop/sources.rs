@@ -194,11 +194,14 @@ impl This<'_, EventLoop> {
         let Watcher::File(watch) = &mut source.watcher else {
             return Ok(None); // It is one by now.
         };
+        // A handle is watched anew even where nothing seems to change: the number may be another
+        // file's since it was last registered.
+        let anew = matches!(waiter, Waiter::Handle(_));
         let forgotten = new_socket.and_then(|socket| watch.register_anew_for(socket));
         let replaced = watch.side(side).replace(waiter);
         drop(sources);
         drop(forgotten);
-        if let Err(raised) = self.update_file(fd) {
+        if let Err(raised) = self.update_file(fd, anew) {
             let exception = raised.take();
             let taken = self.take_waiter(fd, side);
             drop((taken, replaced));
@@ -213,7 +216,7 @@ impl This<'_, EventLoop> {
         let Some(removed) = self.take_waiter(fd, side) else {
             return Ok(false);
         };
-        self.update_file(fd)?;
+        self.update_file(fd, false)?;
         match removed {
             Waiter::Handle(handle) => handle.this().cancel()?,
             Waiter::Call(call) => drop(call),
@@ -237,19 +240,20 @@ impl This<'_, EventLoop> {
             return Ok(());
         }
         drop(self.take_waiter(call.fd(), call.side()));
-        self.update_file(call.fd())
+        self.update_file(call.fd(), false)
     }
 
-    /// Brings what the kernel reports of a descriptor in line with who waits.
+    /// Brings what the kernel reports of a descriptor in line with who waits; `anew` tells it
+    /// even what it was told before.
     #[inline]
-    fn update_file(self, fd: RawFd) -> Outcome<()> {
+    fn update_file(self, fd: RawFd, anew: bool) -> Outcome<()> {
         let mut sources = self.sources.borrow_mut();
         let token = sources.token(fd);
         let Watcher::File(watch) = &mut sources.at(fd).watcher else {
             return Ok(());
         };
         let (registered, wanted) = (watch.registered, watch.wanted());
-        if registered == wanted {
+        if registered == wanted && !anew {
             return Ok(());
         }
         watch.registered = wanted;
