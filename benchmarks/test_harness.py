@@ -170,6 +170,13 @@ def test_the_service_case_runs_on_what_the_demo_can_run_on() -> None:
     assert contestants(service, ["asyncio", "uvloop", "ferrio"]) == ["asyncio", "ferrio"]
 
 
+def test_the_floor_takes_part_where_time_is_measured() -> None:
+    """What a connection takes in a process without Python says nothing of loops."""
+    cases = registered()
+    assert contestants(cases["echo-protocol-1k-1"], ["asyncio"]) == ["asyncio", FLOOR]
+    assert contestants(cases["connection-protocol"], ["asyncio"]) == ["asyncio"]
+
+
 def test_the_demo_s_line_is_understood() -> None:
     """The one for tools, among the others."""
     line = LINE.search("a table\n\ndemo: ferrio ok=5760 wrong=0 cpu_us=901.5 p50_ms=52.10\n")

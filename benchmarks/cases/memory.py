@@ -90,5 +90,6 @@ for kind, start_server in (("Protocol", serve_protocol), ("streams", serve_strea
             start_server=start_server,
             connections=CONNECTIONS,
             size=1024,
+            has_floor=False,
         )
     )
