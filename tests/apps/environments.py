@@ -94,15 +94,8 @@ def make_environment(environment: Path, requirements: Path) -> None:
     """Install the pinned requirements, into a new environment if there is none."""
     python = environment / "bin" / "python"
     if not python.exists():
-        run(
-            [
-                Path(sys.base_prefix, "bin", f"python{VERSION}"),
-                "-m",
-                "venv",
-                "--clear",
-                str(environment),
-            ]
-        )
+        base = getattr(sys, "_base_executable", sys.executable)
+        run([base, "-m", "venv", "--clear", environment])
     run([python, *PIP, "install", "--prefer-binary", "--requirement", requirements])
 
 
