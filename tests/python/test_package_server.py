@@ -536,3 +536,29 @@ def test_the_loop_is_closed_first(loop):
     loop.close()
     server.close()
     assert not server.is_serving()
+
+
+def test_who_forbids_blocking_calls_lets_a_unix_server_be(
+    loop, implementation, tmp_path, monkeypatch
+):
+    """blockbuster wraps the functions of ``os`` and refuses them where a loop runs."""
+    if not implementation.is_ferrio:
+        pytest.skip("asyncio's own calls are known to such tools by file and function")
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+
+    def refuse(*arguments, **options):
+        raise AssertionError("a call that blocks")
+
+    async def main():
+        for name in ("stat", "unlink", "remove"):
+            monkeypatch.setattr(os, name, refuse)
+        server = await loop.create_unix_server(asyncio.Protocol, path)
+        server.close()
+        await server.wait_closed()
+        monkeypatch.undo()
+
+    loop.run_until_complete(main())
+    # A server removes its file from 3.13 on.
+    assert path.exists() == (sys.version_info < (3, 13))
