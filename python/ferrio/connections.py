@@ -371,7 +371,8 @@ class _Attempts:
         """Return one exception for all that went wrong."""
         errors = [error for attempt in self._errors for error in attempt]
         if not errors:
-            return OSError("create_connection failed")
+            # asyncio has this from 3.14 on, and an IndexError before.
+            return TimeoutError("create_connection failed")
         if all_errors:
             return ExceptionGroup("create_connection failed", errors)
         messages = [str(error) for error in errors]
