@@ -22,6 +22,10 @@ from ferrio.tls import check_not_tls_socket
 # How much of a file is read at a time for a transport, in bytes; as asyncio does.
 _TRANSPORT_PIECE = 16 * 1024
 
+# From 3.14 on the file's position is moved to where sending begins, and back behind what was sent,
+# in every case: before, only for an offset other than 0 and when something was sent.
+_ALWAYS_MOVES = sys.version_info >= (3, 14)
+
 
 class SendingFilesPart(ConnectionsPart):
     """``sendfile`` and ``sock_sendfile``."""
@@ -182,7 +186,7 @@ class _KernelCopy:
         except OSError as error:
             raise self._normalised(error) from error
         finally:
-            if self._total_sent > 0:
+            if self._total_sent > 0 or _ALWAYS_MOVES:
                 os.lseek(fileno, self._offset + self._total_sent, os.SEEK_SET)
         return self._total_sent
 
@@ -228,7 +232,7 @@ class _Pieces:
         self._memory = memoryview(bytearray(min(count, size) if count else size))
         # How many bytes were sent; the sender counts.
         self.total_sent = 0
-        if offset:
+        if hasattr(file, "seek") if _ALWAYS_MOVES else offset:
             file.seek(offset)
 
     async def read(self) -> memoryview:

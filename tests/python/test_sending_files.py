@@ -8,6 +8,7 @@ import random
 import socket
 
 import pytest
+import sys
 
 from package_support import Recorder, close, tls_contexts
 
@@ -176,10 +177,12 @@ def test_what_is_no_file_of_the_kernels_is_read(loop, pair):
         async with connected(loop) as (transport, _, peer):
             with pytest.raises(asyncio.SendfileNotAvailableError):
                 await loop.sendfile(transport, memory, fallback=False)
-            assert await loop.sendfile(transport, memory, 0) == 1
-            while not peer.received:
+            # Up to 3.13 an offset of 0 leaves the position where it is.
+            rest = b"some data" if sys.version_info >= (3, 14) else b"a"
+            assert await loop.sendfile(transport, memory, 0) == len(rest)
+            while len(peer.received) < len(rest):
                 await asyncio.sleep(0)
-            assert peer.received == b"a"
+            assert peer.received == rest
 
     loop.run_until_complete(main())
     loop.run_until_complete(loop.shutdown_default_executor())
