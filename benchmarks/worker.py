@@ -74,7 +74,7 @@ async def serve(case: EchoCase) -> None:
     # reader callback it asks nothing of the loop.
     threading.Thread(target=wait_for_the_end, daemon=True).start()
     server = await case.start_server()
-    name = server.sockets[0].getsockname()
+    name = server.sockets[0].getsockname()  # type: ignore[attr-defined]
     # A Unix socket's name is its path.
     print("listening", name if isinstance(name, str) else f"{name[0]}:{name[1]}", flush=True)
     await ended.wait()

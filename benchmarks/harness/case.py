@@ -14,12 +14,12 @@ wrong work fast must not look fast. There are six kinds, by where the measured w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
 from inspect import cleandoc
-from typing import Any, Protocol
+from typing import Protocol
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -86,11 +86,7 @@ class MemoryCase(Case):
 
 
 class EchoServer(Protocol):
-    """What an echo case starts: an asyncio.Server, or what does for one."""
-
-    @property
-    def sockets(self) -> Sequence[Any]:
-        """The sockets it listens on; the first has the address."""
+    """What an echo case starts: an asyncio.Server or what does for one, with its `sockets`."""
 
     def close(self) -> None:
         """Listen no more."""
