@@ -29,7 +29,7 @@ fn datagrams_leave_in_order_and_count_until_they_do() {
         [buffer.pop(), buffer.pop(), buffer.pop()],
         [Some(("a", 9)), Some(("b", 8)), None]
     );
-    assert!(buffer.is_empty() && buffer.len() == 0);
+    assert_eq!((buffer.is_empty(), buffer.len()), (true, 0));
 }
 
 #[test]
