@@ -161,7 +161,9 @@ impl Transport for DatagramTransport {
         Ok(())
     }
 
-    fn released(_this: This<'_, Self>) -> Outcome<()> {
+    fn released(this: This<'_, Self>) -> Outcome<()> {
+        let forgotten = this.known_addresses.take();
+        drop(forgotten);
         Ok(())
     }
 

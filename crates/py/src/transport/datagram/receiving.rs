@@ -103,22 +103,23 @@ impl This<'_, DatagramTransport> {
                 bursts.looked(true);
                 self.bursts.set(bursts);
             }
-            if !self.may_take_another() {
+            if !self.may_take_another()? {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Whether a callback has left everything as it was. In debug mode each datagram has a turn
-    /// of its own, so that a slow callback is told of as such.
+    /// Between two datagrams as between two callbacks: sends what streams have gathered for long
+    /// enough, and says whether the callback has left everything as it was. In debug mode each
+    /// datagram has a turn of its own, so that a slow callback is told of as such.
     #[inline]
-    fn may_take_another(self) -> bool {
-        self.reads.get()
-            && self
-                .event_loop
-                .get()
-                .is_some_and(|event_loop| !event_loop.is_debug() && !event_loop.is_stopping())
+    fn may_take_another(self) -> Outcome<bool> {
+        let Some(event_loop) = self.event_loop.get() else {
+            return Ok(false);
+        };
+        event_loop.this().flush_overdue_writes()?;
+        Ok(self.reads.get() && !event_loop.is_debug() && !event_loop.is_stopping())
     }
 
     /// `protocol.error_received(exception)`.
