@@ -146,6 +146,32 @@ def test_a_flood_lets_others_have_their_turn(loop, endpoints):
     assert max(after - before for before, after in zip(seen, seen[1:], strict=False)) <= 32
 
 
+def test_streams_send_what_they_gathered_between_two_datagrams(loop, endpoints):
+    """What a callback writes to a stream is not kept back by what else has arrived."""
+    transport, peer = endpoints.connect()
+    protocol = protocol_of(transport)
+    stream_sock, stream_peer = socket.socketpair()
+    stream, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=stream_sock))
+    stream_peer.setblocking(False)
+    seen = []
+
+    def write_and_be_slow(data, addr):
+        if data == b"1":
+            stream.write(b"at once")
+            time.sleep(0.01)
+        else:
+            seen.append(stream_peer.recv(100))
+
+    protocol.on_datagram = write_and_be_slow
+    for data in (b"1", b"2"):
+        peer.sendto(data, transport.get_extra_info("sockname"))
+    run_until(loop, lambda: len(protocol.data) == 2)
+    stream.close()
+    run_turns(loop, 3)
+    stream_peer.close()
+    assert seen == [b"at once"]
+
+
 @pytest.mark.parametrize("size", [0, 1, 1472, 65_507])
 def test_sizes_over_udp(loop, endpoints, size):
     if size == 0 and sys.version_info < (3, 13):
