@@ -6,9 +6,9 @@ import io
 import os
 import random
 import socket
+import sys
 
 import pytest
-import sys
 
 from package_support import Recorder, close, tls_contexts
 
