@@ -8,6 +8,7 @@ from cases import (
     echo,
     sockets,
     datagrams,
+    tls,
     web,
     service,
     lifecycle,

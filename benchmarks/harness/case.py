@@ -92,9 +92,17 @@ class EchoServer(Protocol):
         """Listen no more."""
 
 
+class Load(Enum):
+    """What the load client does; the values are its own words for it."""
+
+    PLAIN = "client"  # messages over TCP
+    TLS = "tls-client"  # messages over TLS
+    HANDSHAKES = "handshakes"  # new TLS connections, which the server greets with a byte
+
+
 @dataclass(frozen=True, kw_only=True)
 class EchoCase(Case):
-    """A server that echoes; one operation is one message, there and back."""
+    """A server that echoes; one operation is one message, there and back, or what `load` says."""
 
     start_server: Callable[[], Awaitable[EchoServer]]
     connections: int
@@ -104,6 +112,7 @@ class EchoCase(Case):
     """Whether messages travel by UDP; then a connection is a socket of the client's."""
     has_floor: bool = True
     """Whether the echo server without Python takes part; it serves TCP only."""
+    load: Load = Load.PLAIN
 
 
 @dataclass(frozen=True)

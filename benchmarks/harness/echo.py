@@ -63,7 +63,7 @@ def server_command(case: EchoCase | WebCase, loop: str) -> list[str]:
 def client_command(case: EchoCase, address: str) -> list[str]:
     """The command that starts the client."""
     _, cpu = processors()
-    kind = "datagram-client" if case.datagrams else "client"
+    kind = "datagram-client" if case.datagrams else case.load.value
     return [str(load_client()), kind, address, str(case.connections), str(case.size), *cpu]
 
 

@@ -1,16 +1,19 @@
-"""TLS over the loop's own stream transports, by the standard library's ``SSLProtocol``.
+"""TLS over stream transports: what is done once per connection.
 
-The records are made and read by ``asyncio.sslproto``, which is a protocol of the socket's
-transport and offers a transport to the user's protocol.
+A TLS connection is a protocol of the socket's transport and offers a transport to the user's
+protocol. What is done per record is native (``_ferrio.TlsProtocol``); OpenSSL is Python's own,
+through the user's ``ssl.SSLContext``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from asyncio import sslproto
+import warnings
+from asyncio import constants
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ferrio import _ferrio
 from ferrio.loop_part import LoopPart
 
 if TYPE_CHECKING:
@@ -41,6 +44,89 @@ class TlsOptions(NamedTuple):
             raise ValueError("ssl_handshake_timeout is only meaningful with ssl")
         if self.shutdown_timeout is not None and not has_tls:
             raise ValueError("ssl_shutdown_timeout is only meaningful with ssl")
+
+
+class _SSLProtocolTransport(_ferrio.TlsTransport):
+    """The ``asyncio.Transport`` of a protocol whose connection is secured by TLS.
+
+    Belongs to its loop's thread. Beside asyncio's methods of every transport it has
+    ``set_read_buffer_limits``, ``get_read_buffer_limits`` and ``get_read_buffer_size``.
+    """
+
+    # What asyncio's start_tls() and sendfile() ask before they use a transport.
+    _start_tls_compatible = True
+    _sendfile_compatible = constants._SendfileMode.FALLBACK
+
+    def __del__(self, _warnings: Any = warnings) -> None:
+        # The default argument outlives this module's globals when the interpreter ends.
+        if not self._closed:
+            self._closed = True
+            _warnings.warn(
+                "unclosed transport <asyncio._SSLProtocolTransport object>", ResourceWarning
+            )
+
+
+class SSLProtocol(_ferrio.TlsProtocol):
+    """TLS as a protocol of the socket's transport.
+
+    Takes what ``asyncio.sslproto.SSLProtocol`` takes. ``waiter`` is told when the handshake has
+    succeeded or failed; ``app_protocol`` is not told of the connection before, and with
+    ``call_connection_made=False`` never, because it has one already. Timeouts are in seconds;
+    None is asyncio's default.
+
+    Raises ValueError for a timeout that is not positive and for a server without a context.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        app_protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext | None,
+        waiter: asyncio.Future[None] | None,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        call_connection_made: bool = True,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> None:
+        if ssl is None:
+            raise RuntimeError("stdlib ssl module not available")
+        if ssl_handshake_timeout is None:
+            ssl_handshake_timeout = constants.SSL_HANDSHAKE_TIMEOUT
+        elif ssl_handshake_timeout <= 0:
+            raise ValueError(
+                f"ssl_handshake_timeout should be a positive number, got {ssl_handshake_timeout}"
+            )
+        if ssl_shutdown_timeout is None:
+            ssl_shutdown_timeout = constants.SSL_SHUTDOWN_TIMEOUT
+        elif ssl_shutdown_timeout <= 0:
+            raise ValueError(
+                f"ssl_shutdown_timeout should be a positive number, got {ssl_shutdown_timeout}"
+            )
+        if not sslcontext:
+            sslcontext = _default_context(server_side, server_hostname)
+        if server_side or not server_hostname:
+            server_hostname = None
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        ssl_object = sslcontext.wrap_bio(
+            incoming, outgoing, server_side=server_side, server_hostname=server_hostname
+        )
+        super().__init__(
+            loop,
+            app_protocol,
+            sslcontext,
+            ssl_object,
+            incoming,
+            outgoing,
+            waiter,
+            server_side,
+            server_hostname,
+            call_connection_made,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
+        )
+        # It makes itself known as the protocol's application transport.
+        _SSLProtocolTransport(loop, self)
 
 
 class TlsPart(LoopPart):
@@ -78,6 +164,8 @@ class TlsPart(LoopPart):
         records = self._make_tls_protocol(
             protocol, options, waiter, server_side=server_side, call_connection_made=False
         )
+        if server_side:
+            _take_over_buffered(protocol, records)
         # The peer's first record must not arrive before connection_made() has been called.
         plain: Any = transport
         plain.pause_reading()
@@ -117,9 +205,8 @@ class TlsPart(LoopPart):
         *,
         server_side: bool,
         call_connection_made: bool = True,
-    ) -> Any:
-        make_protocol: Any = sslproto.SSLProtocol
-        return make_protocol(
+    ) -> SSLProtocol:
+        return SSLProtocol(
             self,
             protocol,
             None if isinstance(options.context, bool) else options.context,
@@ -150,7 +237,33 @@ def check_not_tls_socket(sock: socket.socket) -> None:
         raise TypeError("Socket cannot be of type SSLSocket")
 
 
-def _application_transport(records: Any) -> asyncio.Transport:
-    """Return the transport that an SSLProtocol offers to the user's protocol."""
-    transport: asyncio.Transport = records._app_transport
+def _default_context(server_side: bool, server_hostname: str | None) -> ssl.SSLContext:
+    """Return the context of a client that was given none; without a name nothing is compared."""
+    if server_side:
+        raise ValueError("Server side SSL needs a valid SSLContext")
+    context = ssl.create_default_context()
+    if not server_hostname:
+        context.check_hostname = False
+    return context
+
+
+def _take_over_buffered(protocol: asyncio.BaseProtocol, records: SSLProtocol) -> None:
+    """Give TLS what a StreamReader has received and nobody has read.
+
+    A client may send its first record right behind the words that ask for TLS. On the client's
+    side nothing of the kind can be: a server's first record is an answer.
+    """
+    reader = getattr(protocol, "_stream_reader", None)
+    if not isinstance(protocol, asyncio.StreamReaderProtocol) or reader is None:
+        return
+    received = reader._buffer
+    if received:
+        records._incoming.write(received)
+        received.clear()
+
+
+def _application_transport(records: SSLProtocol) -> asyncio.Transport:
+    """Return the transport that TLS offers to the user's protocol."""
+    transport = records._app_transport
+    assert transport is not None
     return transport

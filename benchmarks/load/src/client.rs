@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -15,6 +15,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use crate::connection::{self, Received};
 use crate::messages::Messages;
+use crate::tls::TlsStream;
 
 /// The client gives up when no connection makes progress for so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -90,9 +91,30 @@ impl Client {
         size: usize,
     ) -> io::Result<Self> {
         let address = address.into();
+        Self::open(connections, size, || Ok(Stream::Plain(address.connect()?)))
+    }
+
+    /// [`Client::connect`] with TLS on every connection; their handshakes are done when this
+    /// returns. The server's certificate may be anybody's.
+    ///
+    /// # Errors
+    ///
+    /// What the connect, the handshake or the registration of a connection failed with.
+    pub fn connect_tls(address: SocketAddr, connections: usize, size: usize) -> io::Result<Self> {
+        let config = crate::tls::configuration()?;
+        Self::open(connections, size, || {
+            Ok(Stream::Tls(Box::new(TlsStream::open(address, &config)?)))
+        })
+    }
+
+    fn open(
+        connections: usize,
+        size: usize,
+        stream: impl Fn() -> io::Result<Stream>,
+    ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let connections = (0..connections)
-            .map(|index| Connection::open(&address, index, &epoll))
+            .map(|index| Connection::open(stream()?, index, &epoll))
             .collect::<io::Result<Vec<_>>>()?;
         Ok(Self {
             epoll,
@@ -165,9 +187,48 @@ impl Client {
     }
 }
 
+/// What carries the bytes.
+enum Stream {
+    Plain(File),
+    Tls(Box<TlsStream>),
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Plain(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.socket().as_fd(),
+        }
+    }
+}
+
+impl Stream {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => connection::send(stream, bytes),
+            Self::Tls(stream) => stream.send(bytes),
+        }
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
+        match self {
+            Self::Plain(stream) => connection::receive(stream, buffer),
+            Self::Tls(stream) => stream.receive(buffer),
+        }
+    }
+
+    /// Whether what was sent waits for the kernel.
+    fn has_unsent(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.has_unsent(),
+        }
+    }
+}
+
 /// One connection with at most one message in flight.
 struct Connection {
-    stream: File,
+    stream: Stream,
     /// Its number, which chooses its messages.
     index: usize,
     /// Number of the message in flight, or of the next one when none is.
@@ -181,8 +242,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(address: &Address, index: usize, epoll: &OwnedFd) -> io::Result<Self> {
-        let stream = address.connect()?;
+    fn open(stream: Stream, index: usize, epoll: &OwnedFd) -> io::Result<Self> {
         epoll::add(
             epoll,
             &stream,
@@ -207,8 +267,8 @@ impl Connection {
 
     fn continue_sending(&mut self, messages: &Messages, epoll: &OwnedFd) -> io::Result<()> {
         let message = messages.message(self.index, self.sequence);
-        self.sent += connection::send(&self.stream, &message[self.sent..])?;
-        let awaits_room = self.sent < message.len();
+        self.sent += self.stream.send(&message[self.sent..])?;
+        let awaits_room = self.sent < message.len() || self.stream.has_unsent();
         if awaits_room != self.awaits_room {
             self.awaits_room = awaits_room;
             let mut flags = EventFlags::IN;
@@ -225,7 +285,7 @@ impl Connection {
 
     /// Reads once and compares; true when the message in flight is complete.
     fn receive(&mut self, messages: &Messages, buffer: &mut [u8]) -> io::Result<bool> {
-        let count = match connection::receive(&self.stream, buffer)? {
+        let count = match self.stream.receive(buffer)? {
             Received::Bytes(count) => count,
             Received::Nothing => return Ok(false),
             Received::End => return Err(self.closed_early()),

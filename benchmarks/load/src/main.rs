@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! ferrio-load client ADDRESS CONNECTIONS SIZE [CPU]
+//! ferrio-load tls-client ADDRESS CONNECTIONS SIZE [CPU]
+//! ferrio-load handshakes ADDRESS CONNECTIONS SIZE [CPU]
 //! ferrio-load serve [CPU]
 //! ferrio-load datagram-client ADDRESS SOCKETS SIZE [CPU]
 //! ferrio-load serve-datagrams [CPU]
@@ -10,7 +12,9 @@
 //! `ADDRESS` is `HOST:PORT` in numbers, or the absolute path of a Unix socket; the server listens on
 //! a port. `CPU` is the number of the processor to stay on. The client connects, prints `ready`, and then
 //! for each line `run COUNT` on its standard input sends that many messages and prints
-//! `done COUNT WALL_NS CPU_NS`, the two times being its own. The server prints `listening ADDRESS`.
+//! `done COUNT WALL_NS CPU_NS`, the two times being its own. `tls-client` does the same over TLS;
+//! for `handshakes` a message is a new TLS connection, at whose beginning the server sends a byte,
+//! with CONNECTIONS of them at a time. The server prints `listening ADDRESS`.
 //! Both end when their standard input does; an error goes to standard error with exit status 1.
 
 use std::io::{self, BufRead, Write};
@@ -21,6 +25,7 @@ use std::time::Instant;
 
 use ferrio_load::client::{Address, Client};
 use ferrio_load::datagrams::{DatagramClient, DatagramServer};
+use ferrio_load::handshakes::Handshakes;
 use ferrio_load::server::Server;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -35,6 +40,20 @@ fn main() -> ExitCode {
                 obey(|count| client.run(count))
             })
         }
+        ["tls-client", address, connections, size, cpu @ ..] if cpu.len() <= 1 => {
+            stay_on(cpu.first().copied()).and_then(|()| {
+                let (address, connections, size) = load(address, connections, size)?;
+                let mut client = Client::connect_tls(address, connections, size)?;
+                obey(|count| client.run(count))
+            })
+        }
+        ["handshakes", address, connections, size, cpu @ ..] if cpu.len() <= 1 => {
+            stay_on(cpu.first().copied()).and_then(|()| {
+                let (address, connections, _) = load(address, connections, size)?;
+                let mut handshakes = Handshakes::new(address, connections)?;
+                obey(|count| handshakes.run(count))
+            })
+        }
         ["datagram-client", address, sockets, size, cpu @ ..] if cpu.len() <= 1 => {
             stay_on(cpu.first().copied()).and_then(|()| {
                 let (address, sockets, size) = load(address, sockets, size)?;
@@ -46,7 +65,7 @@ fn main() -> ExitCode {
         ["serve", cpu @ ..] if cpu.len() <= 1 => serve(cpu.first().copied()),
         _ => {
             eprintln!(
-                "usage: ferrio-load client|datagram-client ADDRESS CONNECTIONS SIZE [CPU] \
+                "usage: ferrio-load client|tls-client|handshakes|datagram-client ADDRESS CONNECTIONS SIZE [CPU] \
                  | ferrio-load serve|serve-datagrams [CPU]"
             );
             return ExitCode::from(2);

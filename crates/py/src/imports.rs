@@ -77,35 +77,47 @@ names! {
     asyncio_future_blocking = c"_asyncio_future_blocking",
     buffer_updated = c"buffer_updated",
     call_at = c"call_at",
+    call_later = c"call_later",
     call_connection_lost = c"_call_connection_lost",
     call_exception_handler = c"call_exception_handler",
     call_soon = c"call_soon",
     cancel = c"cancel",
     cause = c"__cause__",
     close = c"close",
+    connection_made = c"connection_made",
     connection_lost = c"connection_lost",
     context_attribute = c"__context__",
     create_future = c"create_future",
     data_received = c"data_received",
     datagram_received = c"datagram_received",
     detach = c"_detach",
+    do_handshake = c"do_handshake",
     eof_received = c"eof_received",
     fileno = c"fileno",
+    force_close = c"_force_close",
     get = c"get",
     get_buffer = c"get_buffer",
     get_debug = c"get_debug",
+    get_extra_info = c"get_extra_info",
     get_loop = c"get_loop",
     handle_signal = c"_handle_signal",
     is_running = c"is_running",
     loop_attribute = c"_loop",
+    pause_reading = c"pause_reading",
+    pending = c"pending",
+    read = c"read",
     result = c"result",
+    resume_reading = c"resume_reading",
     set_exception = c"set_exception",
     set_name = c"set_name",
     set_result = c"set_result",
+    shutdown = c"shutdown",
     socket = c"socket",
     throw = c"throw",
     time = c"time",
     traceback = c"__traceback__",
+    unwrap = c"unwrap",
+    write = c"write",
 }
 
 struct Shared(Imports);
@@ -212,6 +224,52 @@ fn keywords(names: &[&CStr]) -> Outcome<Object> {
         .map(|name| interned(name))
         .collect::<Outcome<Vec<_>>>()?;
     Object::tuple_of(&names)
+}
+
+/// What is used of the module `ssl`.
+pub(crate) struct TlsImports {
+    pub(crate) ssl_error: Object,
+    pub(crate) want_read_error: Object,
+    pub(crate) syscall_error: Object,
+    pub(crate) certificate_error: Object,
+    /// The methods of `ssl.SSLObject` that TLS calls: name and function.
+    pub(crate) ssl_object_methods: [(Object, Object); 4],
+}
+
+struct SharedTls(TlsImports);
+
+// SAFETY: as for `Shared`.
+unsafe impl Send for SharedTls {}
+// SAFETY: as above.
+unsafe impl Sync for SharedTls {}
+
+/// [`TlsImports`], looked up when first asked for: a Python may have been built without OpenSSL.
+///
+/// # Errors
+/// ImportError without OpenSSL.
+#[inline]
+pub(crate) fn tls_imports() -> Outcome<&'static TlsImports> {
+    static IMPORTS: OnceLock<SharedTls> = OnceLock::new();
+    if let Some(imports) = IMPORTS.get() {
+        return Ok(&imports.0);
+    }
+    let ssl = module(c"ssl")?;
+    let class = get(&ssl, c"SSLObject")?;
+    let method =
+        |name: &CStr| -> Outcome<(Object, Object)> { Ok((interned(name)?, get(&class, name)?)) };
+    let imports = TlsImports {
+        ssl_error: get(&ssl, c"SSLError")?,
+        want_read_error: get(&ssl, c"SSLWantReadError")?,
+        syscall_error: get(&ssl, c"SSLSyscallError")?,
+        certificate_error: get(&ssl, c"CertificateError")?,
+        ssl_object_methods: [
+            method(c"do_handshake")?,
+            method(c"read")?,
+            method(c"write")?,
+            method(c"unwrap")?,
+        ],
+    };
+    Ok(&IMPORTS.get_or_init(|| SharedTls(imports)).0)
 }
 
 /// Refuses to be imported anywhere but in the main interpreter: the objects above are

@@ -96,6 +96,35 @@ impl Object {
         }
     }
 
+    /// Python's `bytearray(size)`, with undefined contents.
+    pub(crate) fn bytearray(size: usize) -> Outcome<Object> {
+        // SAFETY: a new reference or null.
+        unsafe {
+            Object::from_new(sys::PyByteArray_FromStringAndSize(
+                std::ptr::null(),
+                size.cast_signed(),
+            ))
+        }
+    }
+
+    /// Python's `memoryview(self)`.
+    pub(crate) fn memory_view(&self) -> Outcome<Object> {
+        // SAFETY: a live object; a new reference or null.
+        unsafe { Object::from_new(sys::PyMemoryView_FromObject(self.as_ptr())) }
+    }
+
+    /// Python's `self[start:]`.
+    pub(crate) fn slice_from(&self, start: usize) -> Outcome<Object> {
+        // SAFETY: a live object; a new reference or null.
+        unsafe {
+            Object::from_new(sys::PySequence_GetSlice(
+                self.as_ptr(),
+                start.cast_signed(),
+                isize::MAX,
+            ))
+        }
+    }
+
     /// Python's `len(self)`.
     pub(crate) fn len(&self) -> Outcome<usize> {
         // SAFETY: a live object.
@@ -106,7 +135,6 @@ impl Object {
     }
 
     /// References of one's own to everything that `iter(self)` gives.
-    #[cfg(Py_3_12)]
     pub(crate) fn collect(&self) -> Outcome<Vec<Object>> {
         // SAFETY: a live object; a new iterator or null.
         let iterator = unsafe { Object::from_new(sys::PyObject_GetIter(self.as_ptr()))? };

@@ -33,6 +33,7 @@ mod native;
 mod object;
 mod socket_object;
 mod threads;
+mod tls;
 
 pub(crate) use arguments::{Arguments, Signature};
 pub(crate) use audit::audit;
@@ -50,5 +51,6 @@ pub(crate) use native::{
 pub(crate) use object::{Object, Ref, interned, none, text};
 pub(crate) use socket_object::{SocketCell, learn_socket_layout, standard_socket_fd};
 pub(crate) use threads::{guard, guard_status, recursive, released, thread_id};
+pub(crate) use tls::{FreshBytes, MemoryBio, SslSocket, build_window, learn_tls_types};
 
 pub(crate) use pyo3_ffi as sys;

@@ -523,6 +523,12 @@ impl<T: Native> TypeBuilder<T> {
         }
     }
 
+    /// Any other slot, with a C function of the slot's own type.
+    pub(super) fn raw_slot(mut self, slot: c_int, function: *mut c_void) -> Self {
+        self.slot(slot, function);
+        self
+    }
+
     fn slot(&mut self, slot: c_int, pfunc: *mut c_void) {
         self.slots.push(sys::PyType_Slot { slot, pfunc });
     }

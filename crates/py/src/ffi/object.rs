@@ -129,6 +129,36 @@ impl Object {
         unsafe { Object::from_borrowed(self.type_ptr().cast()) }
     }
 
+    /// `type(self).__name__`.
+    pub(crate) fn type_name(&self) -> Outcome<Object> {
+        self.type_object().get_attr(&text("__name__")?)
+    }
+
+    /// Whether this is a method written in C and bound to `owner`.
+    pub(crate) fn is_builtin_method_of(&self, owner: &Object) -> bool {
+        // SAFETY: a live object, whose type is asked first.
+        unsafe {
+            sys::PyCFunction_Check(self.as_ptr()) != 0
+                && sys::PyCFunction_GetSelf(self.as_ptr()) == owner.as_ptr()
+        }
+    }
+
+    /// Python's `self[key]` on an exact dict, where a missing key is `None`.
+    pub(crate) fn dict_get(&self, key: &Object) -> Outcome<Option<Object>> {
+        // SAFETY: live objects; `self` is a dict by its construction. The reference is borrowed.
+        unsafe {
+            let value = sys::PyDict_GetItemWithError(self.as_ptr(), key.as_ptr());
+            if !value.is_null() {
+                return Ok(Some(Object::from_borrowed(value)));
+            }
+            if sys::PyErr_Occurred().is_null() {
+                Ok(None)
+            } else {
+                Err(Raised::NOW)
+            }
+        }
+    }
+
     /// Python's `getattr(self, name)`; `name` is interned text.
     pub(crate) fn get_attr(&self, name: &Object) -> Outcome<Object> {
         // SAFETY: both are live objects; the result is a new reference.

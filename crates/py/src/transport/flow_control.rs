@@ -84,7 +84,7 @@ pub(super) fn not_bytes_like(data: &Object, wanted: &str) -> Raised {
 }
 
 /// Completes and checks water marks by asyncio's rules.
-fn limits(high: Option<&Object>, low: Option<&Object>) -> Outcome<Limits> {
+pub(super) fn limits(high: Option<&Object>, low: Option<&Object>) -> Outcome<Limits> {
     let high = high.map(water_mark).transpose()?;
     let low = low.map(water_mark).transpose()?;
     // A negative mark is refused in terms of both, one of which may follow from the other.

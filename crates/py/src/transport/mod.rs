@@ -16,6 +16,7 @@
 //! | `socket`, `piece` | streams: system calls; bytes that wait to be sent |
 //! | `python` | streams: all of it as Python sees it |
 //! | `datagram` | datagrams: the same again, as far as it differs |
+//! | `tls` | TLS between a stream transport and a protocol |
 //!
 //! # Who may do what
 //!
@@ -41,6 +42,7 @@ mod piece;
 mod python;
 mod reading;
 mod socket;
+mod tls;
 mod watching;
 mod writing;
 
@@ -89,6 +91,22 @@ enum Receiver {
     Data,
     /// In its own memory, which `get_buffer()` lends.
     Buffer,
+    /// As a slice: it is a [`tls::TlsProtocol`].
+    Tls,
+}
+
+impl Receiver {
+    fn of(protocol: &Object) -> Outcome<Receiver> {
+        if This::<tls::TlsProtocol>::from_object(protocol).is_some() {
+            return Ok(Receiver::Tls);
+        }
+        let buffered = protocol.is_instance(imports().buffered_protocol.as_ptr())?;
+        Ok(if buffered {
+            Receiver::Buffer
+        } else {
+            Receiver::Data
+        })
+    }
 }
 
 /// Where written bytes stand.
@@ -261,5 +279,6 @@ impl This<'_, StreamTransport> {
 pub(crate) fn build(module: &Object) -> Outcome<()> {
     learn_socket_layout()?;
     python::build(module)?;
-    datagram::build(module)
+    datagram::build(module)?;
+    tls::build(module)
 }

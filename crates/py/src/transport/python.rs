@@ -57,12 +57,7 @@ impl This<'_, StreamTransport> {
     /// account.
     pub(super) fn set_protocol(self, protocol: &Object) -> Outcome<()> {
         self.flush()?;
-        let buffered = protocol.is_instance(imports().buffered_protocol.as_ptr())?;
-        self.receiver.set(if buffered {
-            Receiver::Buffer
-        } else {
-            Receiver::Data
-        });
+        self.receiver.set(Receiver::of(protocol)?);
         self.protocol.set(protocol.clone());
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::socket::is_not_now;
+use super::tls::TlsProtocol;
 use super::{Receiver, StreamTransport};
 use crate::error::os_error;
 use crate::ffi::{Buffer, Object, Outcome, Raised, This, text};
@@ -22,6 +23,7 @@ impl This<'_, StreamTransport> {
         };
         match self.receiver.get() {
             Receiver::Data => self.read_data(&protocol),
+            Receiver::Tls => self.read_records(&protocol),
             Receiver::Buffer => self.read_into_buffer(&protocol),
         }
     }
@@ -55,6 +57,32 @@ impl This<'_, StreamTransport> {
         };
         event_loop.gathering.put_receive_buffer(buffer);
         data
+    }
+
+    /// For TLS: what has arrived goes from the loop's one buffer to OpenSSL.
+    #[inline]
+    fn read_records(self, protocol: &Object) -> Outcome<()> {
+        let Some(tls) = This::<TlsProtocol>::from_object(protocol) else {
+            return Ok(());
+        };
+        let event_loop = self.owner()?;
+        let mut buffer = event_loop.gathering.take_receive_buffer();
+        let memory = buffer.as_mut_slice();
+        let received = self.receive(memory);
+        let taken = match received {
+            Ok(length) if length > 0 => tls.take_in(&memory[..length]),
+            _ => Ok(()),
+        };
+        event_loop.gathering.put_receive_buffer(buffer);
+        match received {
+            Ok(0) => return self.end_of_stream(protocol),
+            Ok(_) => {}
+            Err(error) => return self.read_failed(&error),
+        }
+        match taken.and_then(|()| tls.go_on()) {
+            Ok(()) => Ok(()),
+            Err(raised) => self.protocol_failed(raised, "buffer_updated"),
+        }
     }
 
     fn read_into_buffer(self, protocol: &Object) -> Outcome<()> {

@@ -1,0 +1,153 @@
+"""TLS: echo servers, handshakes, and what a connection takes, with the user's own SSLContext."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import resource
+import shutil
+import ssl
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from harness.case import EchoCase, Load, memory_case, question_of, register, verify
+from harness.echo import load_client
+from harness.processes import Companion
+
+from cases.echo import BACKLOG, EchoProtocol, echo_stream
+from cases.memory import resident_bytes
+
+GROUP = "TLS"
+
+HANDSHAKES_AT_ONCE = 20
+"""Enough to keep the server busy while a client waits for its answer."""
+
+
+@functools.cache
+def server_context() -> ssl.SSLContext:
+    """The context of a server whose certificate is made here and now, by the `openssl` command."""
+    if shutil.which("openssl") is None:
+        raise RuntimeError("the TLS cases need the command openssl")
+    with tempfile.TemporaryDirectory() as folder:
+        certificate, key = Path(folder, "certificate.pem"), Path(folder, "key.pem")
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
+                *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+                *("-keyout", str(key), "-out", str(certificate)),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+    return context
+
+
+class Greeter(asyncio.Protocol):
+    """Sends a byte to whoever connects, and leaves the rest to him."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The handshake is done."""
+        cast(asyncio.Transport, transport).write(b"!")
+
+
+async def _serve(protocol: Callable[[], asyncio.BaseProtocol]) -> asyncio.AbstractServer:
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(
+        protocol, "127.0.0.1", 0, backlog=BACKLOG, ssl=server_context()
+    )
+
+
+async def serve_protocol() -> asyncio.AbstractServer:
+    """What does a message cost a Protocol under TLS: receive, decrypt, encrypt, send?"""
+    return await _serve(EchoProtocol)
+
+
+async def serve_streams() -> asyncio.AbstractServer:
+    """What does a message cost streams under TLS: read, write, drain?"""
+    return await asyncio.start_server(
+        echo_stream, "127.0.0.1", 0, backlog=BACKLOG, ssl=server_context()
+    )
+
+
+async def serve_handshakes() -> asyncio.AbstractServer:
+    """What does a TLS connection cost a server: accept, handshake, one byte, the end?
+
+    20 at a time, TLS 1.3 with an ECDSA certificate, no session resumed.
+    """
+    return await _serve(Greeter)
+
+
+for kind, start_server, size, connections in (
+    ("", serve_protocol, 1, 100),
+    ("", serve_protocol, 100, 10),
+    ("streams-", serve_streams, 1, 100),
+):
+    register(
+        EchoCase(
+            name=f"tls-{kind}echo-{size}k-{connections}",
+            title=f"TLS {kind.replace('-', ' ')}echo, {size} KiB × {connections}",
+            group=GROUP,
+            question=question_of(start_server),
+            batch=connections,
+            start_server=start_server,
+            connections=connections,
+            size=size * 1024,
+            load=Load.TLS,
+        )
+    )
+register(
+    EchoCase(
+        name="tls-handshake",
+        title="TLS handshake",
+        group=GROUP,
+        question=question_of(serve_handshakes),
+        batch=HANDSHAKES_AT_ONCE,
+        start_server=serve_handshakes,
+        connections=HANDSHAKES_AT_ONCE,
+        size=1,
+        load=Load.HANDSHAKES,
+    )
+)
+
+
+@memory_case(
+    "tls-connection-memory", title="Memory of a TLS connection", group=GROUP, population=500
+)
+async def tls_connection_memory(population: int) -> int:
+    """How many bytes does a server's TLS connection take that has echoed a message and waits?
+
+    Resident memory before and after 500 of them, OpenSSL's part included, in the server's process
+    alone. What is needed once is touched by 50 connections before.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    loop = asyncio.get_running_loop()
+    server = await serve_protocol()
+    host, port = server.sockets[0].getsockname()  # type: ignore[attr-defined]
+
+    def connect(count: int) -> Companion:
+        command = [str(load_client()), Load.TLS.value, f"{host}:{port}", str(count), "1024"]
+        client = Companion(command)
+        client.expect("ready")
+        client.tell(f"run {count}")
+        verify("messages echoed", int(client.expect("done")[0]), count)
+        return client
+
+    with await loop.run_in_executor(None, connect, 50):
+        gc.collect()
+        before = resident_bytes()
+        with await loop.run_in_executor(None, connect, population):
+            gc.collect()
+            grown = resident_bytes() - before
+    server.close()
+    for _ in range(10):
+        await asyncio.sleep(0.001)
+    return grown
+
+
