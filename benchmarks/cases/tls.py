@@ -14,12 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+from cases.echo import BACKLOG, EchoProtocol, echo_stream
+from cases.memory import resident_bytes
 from harness.case import EchoCase, Load, memory_case, question_of, register, verify
 from harness.echo import load_client
 from harness.processes import Companion
-
-from cases.echo import BACKLOG, EchoProtocol, echo_stream
-from cases.memory import resident_bytes
 
 GROUP = "TLS"
 
@@ -58,9 +57,7 @@ class Greeter(asyncio.Protocol):
 
 async def _serve(protocol: Callable[[], asyncio.BaseProtocol]) -> asyncio.AbstractServer:
     loop = asyncio.get_running_loop()
-    return await loop.create_server(
-        protocol, "127.0.0.1", 0, backlog=BACKLOG, ssl=server_context()
-    )
+    return await loop.create_server(protocol, "127.0.0.1", 0, backlog=BACKLOG, ssl=server_context())
 
 
 async def serve_protocol() -> asyncio.AbstractServer:
@@ -149,5 +146,3 @@ async def tls_connection_memory(population: int) -> int:
     for _ in range(10):
         await asyncio.sleep(0.001)
     return grown
-
-

@@ -190,7 +190,9 @@ CALLBACKS = ["made", "data", "eof", "lost", "pause", "resume"]
 @pytest.mark.parametrize("method", ["close", "abort"])
 @pytest.mark.parametrize("callback", CALLBACKS)
 @pytest.mark.parametrize("buffered", [False, True], ids=["data", "buffer"])
-def test_close_in_every_callback(loop, callback, method, buffered):
+def test_close_in_every_callback(loop, implementation, callback, method, buffered):
+    if (callback, method) == ("resume", "abort") and not implementation.is_ferrio:
+        pytest.skip("asyncio's plain transport loses connection_lost() twice then")
     protocol = BufferedRecorder() if buffered else Recorder()
     if buffered:
         protocol.memory = memoryview(protocol.memory)

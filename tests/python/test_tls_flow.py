@@ -72,9 +72,7 @@ def test_what_waits_is_bounded_while_reading_is_paused(loop, tls):
     assert high <= transport.get_read_buffer_size() < high + 256 * 1024
     assert transport._ssl_protocol._ssl_reading_paused
     transport.resume_reading()
-    run_until(
-        loop, lambda: peer.send_records() or len(connection.protocol.received) == LARGE
-    )
+    run_until(loop, lambda: peer.send_records() or len(connection.protocol.received) == LARGE)
     assert transport.get_read_buffer_size() == 0
 
 

@@ -144,6 +144,8 @@ class TlsConnection:
         task = loop.create_task(connecting)
         run_until(loop, lambda: self.peer.try_handshake() or task.done())
         run_until(loop, task.done)
+        if task.exception() is not None:
+            self.peer.close()
         self.transport, _ = task.result()
 
     def run_until(self, condition: Any) -> None:
