@@ -179,6 +179,9 @@ class TlsPart(LoopPart):
             connection_made.cancel()
             resume.cancel()
             raise
+        finally:
+            # Its exception's traceback refers to this frame: without this they would be a cycle.
+            del waiter
         return _application_transport(records)
 
     def _make_ssl_transport(

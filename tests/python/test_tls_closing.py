@@ -3,12 +3,13 @@
 import asyncio
 import functools
 import ssl
+import sys
 
 import pytest
 
 from connected import BufferedRecorder, Recorder, run_until
 from tls_peer import Clients, TlsConnection
-from turns import run_turn
+from turns import run_turn, run_turns
 
 pytest_plugins = ["tls_fixtures"]
 
@@ -154,6 +155,25 @@ def test_shutdown_takes_thirty_seconds_by_default(clocked_loop, tls):
     assert not connection.protocol.is_lost
     clocked_loop.advance(0.2)
     run_until(clocked_loop, lambda: connection.protocol.is_lost)
+
+
+def test_a_peer_that_says_goodbye_and_does_not_read(clocked_loop, tls, implementation):
+    """What was written cannot be sent: the connection is given up all the same."""
+    if not implementation.is_ferrio and sys.version_info < (3, 15):
+        pytest.skip("asyncio waits for ever but in its newest versions")
+    connection = tls(on=clocked_loop, ssl_shutdown_timeout=7)
+    write_until_paused(connection.protocol)
+    with pytest.raises(ssl.SSLWantReadError):
+        connection.peer.tls.unwrap()
+    connection.peer.send_records()
+    run_until(clocked_loop, connection.transport.is_closing)
+    run_turns(clocked_loop, 10)
+    clocked_loop.advance(6.9)
+    run_turn(clocked_loop)
+    assert not connection.protocol.is_lost
+    clocked_loop.advance(0.2)
+    run_until(clocked_loop, lambda: connection.protocol.is_lost)
+    assert isinstance(connection.protocol.lost_with, TimeoutError)
 
 
 def test_data_after_our_goodbye(loop, tls):

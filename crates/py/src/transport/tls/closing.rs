@@ -20,9 +20,14 @@ impl This<'_, TlsProtocol> {
             return self.abort(&none());
         }
         self.go(State::Flushing)?;
+        self.start_shutdown_timer()?;
+        self.do_flush()
+    }
+
+    fn start_shutdown_timer(self) -> Outcome<()> {
         let timer = self.call_later(&self.value().shutdown_timeout, "_check_shutdown_timeout")?;
         self.shutdown_timer.set(timer);
-        self.do_flush()
+        Ok(())
     }
 
     fn mark_transport_closed(self) {
@@ -61,13 +66,19 @@ impl This<'_, TlsProtocol> {
         }
     }
 
+    /// The goodbyes are said; the transport below closes when it has sent everything.
+    ///
+    /// A peer that does not read could delay that for ever, so the timer runs until the connection
+    /// is lost; asyncio's does in its newest versions.
     fn shutdown_finished(self) -> Outcome<()> {
         self.process_outgoing()?;
         self.tell_eof()?;
-        self.stop_shutdown_timer()?;
         let Some(transport) = self.transport.get() else {
-            return Ok(());
+            return self.stop_shutdown_timer();
         };
+        if !self.shutdown_timer.is_some() {
+            self.start_shutdown_timer()?;
+        }
         let names = &imports().names;
         let close = transport.get_attr(&names.close)?;
         self.owner()?
