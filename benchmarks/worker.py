@@ -31,7 +31,8 @@ def main() -> None:
     factory = LOOPS[arguments.loop].factory()
     if arguments.cpu is not None:
         os.sched_setaffinity(0, {arguments.cpu})
-    age_the_heap()
+    if not (isinstance(case, EchoCase) and case.fresh):
+        age_the_heap()
     if arguments.command == "serve":
         allow_many_files()
         with asyncio.Runner(loop_factory=factory) as runner:

@@ -80,15 +80,19 @@ async def serve_handshakes() -> asyncio.AbstractServer:
     return await _serve(Greeter)
 
 
-for kind, start_server, size, connections in (
-    ("", serve_protocol, 1, 100),
-    ("", serve_protocol, 100, 10),
-    ("streams-", serve_streams, 1, 100),
+for kind, start_server, size, connections, fresh in (
+    ("", serve_protocol, 1, 100, False),
+    ("", serve_protocol, 1, 100, True),
+    ("", serve_protocol, 100, 10, False),
+    ("streams-", serve_streams, 1, 100, False),
 ):
     register(
         EchoCase(
-            name=f"tls-{kind}echo-{size}k-{connections}",
-            title=f"TLS {kind.replace('-', ' ')}echo, {size} KiB × {connections}",
+            name=f"tls-{kind}echo-{size}k-{connections}{'-fresh' * fresh}",
+            title=(
+                f"TLS {kind.replace('-', ' ')}echo, {size} KiB × {connections}"
+                f"{', fresh process' * fresh}"
+            ),
             group=GROUP,
             question=question_of(start_server),
             batch=connections,
@@ -96,6 +100,7 @@ for kind, start_server, size, connections in (
             connections=connections,
             size=size * 1024,
             load=Load.TLS,
+            fresh=fresh,
         )
     )
 register(

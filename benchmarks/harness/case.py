@@ -113,6 +113,8 @@ class EchoCase(Case):
     has_floor: bool = True
     """Whether the echo server without Python takes part; it serves TCP only."""
     load: Load = Load.PLAIN
+    fresh: bool = False
+    """Whether the server's process has never freed a large block (see the worker)."""
 
 
 @dataclass(frozen=True)
