@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
-import resource
 import shutil
 import ssl
 import subprocess
@@ -15,10 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from cases.echo import BACKLOG, EchoProtocol, echo_stream
-from cases.memory import resident_bytes
-from harness.case import EchoCase, Load, memory_case, question_of, register, verify
-from harness.echo import load_client
-from harness.processes import Companion
+from harness.case import EchoCase, Load, Unit, question_of, register
 
 GROUP = "TLS"
 
@@ -101,8 +96,27 @@ for kind, start_server, size, connections, fresh in (
             size=size * 1024,
             load=Load.TLS,
             fresh=fresh,
+            has_floor=False,
         )
     )
+register(
+    EchoCase(
+        name="tls-connection-memory",
+        title="Memory of a TLS connection",
+        group=GROUP,
+        question=(
+            "How many bytes does a server's TLS connection take that has echoed a message and "
+            "waits?\n\nResident memory of the server before and after 500 of them, OpenSSL's part "
+            "included."
+        ),
+        unit=Unit.BYTES,
+        start_server=serve_protocol,
+        connections=500,
+        size=1024,
+        load=Load.TLS,
+        has_floor=False,
+    )
+)
 register(
     EchoCase(
         name="tls-handshake",
@@ -114,40 +128,6 @@ register(
         connections=HANDSHAKES_AT_ONCE,
         size=1,
         load=Load.HANDSHAKES,
+        has_floor=False,
     )
 )
-
-
-@memory_case(
-    "tls-connection-memory", title="Memory of a TLS connection", group=GROUP, population=500
-)
-async def tls_connection_memory(population: int) -> int:
-    """How many bytes does a server's TLS connection take that has echoed a message and waits?
-
-    Resident memory before and after 500 of them, OpenSSL's part included, in the server's process
-    alone. What is needed once is touched by 50 connections before.
-    """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    loop = asyncio.get_running_loop()
-    server = await serve_protocol()
-    host, port = server.sockets[0].getsockname()  # type: ignore[attr-defined]
-
-    def connect(count: int) -> Companion:
-        command = [str(load_client()), Load.TLS.value, f"{host}:{port}", str(count), "1024"]
-        client = Companion(command)
-        client.expect("ready")
-        client.tell(f"run {count}")
-        verify("messages echoed", int(client.expect("done")[0]), count)
-        return client
-
-    with await loop.run_in_executor(None, connect, 50):
-        gc.collect()
-        before = resident_bytes()
-        with await loop.run_in_executor(None, connect, population):
-            gc.collect()
-            grown = resident_bytes() - before
-    server.close()
-    for _ in range(10):
-        await asyncio.sleep(0.001)
-    return grown
