@@ -81,7 +81,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 def print_cases() -> None:
     """Print each case's name and the first line of its question."""
     for case in registered().values():
-        print(f"{case.name:<24}{case.question.splitlines()[0]}")
+        print(f"{case.name:<28}{case.question.splitlines()[0]}")
 
 
 def measure(arguments: argparse.Namespace) -> Record:
@@ -108,7 +108,7 @@ def measure(arguments: argparse.Namespace) -> Record:
         elapsed = time.monotonic() - started
         tell(
             f"{elapsed:6.1f} s  round {round_number + 1}/{arguments.rounds}  "
-            f"{case.name:<24}{loop:<9}{outcome}"
+            f"{case.name:<28}{loop:<9}{outcome}"
         )
 
     results = run_rounds(
