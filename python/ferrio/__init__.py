@@ -11,8 +11,8 @@ program needs::
 
     assert asyncio.run(main()) == "done"
 
-The event loop, ``Task``, ``Future``, ``run`` and ``Runner`` are ferrio's; the rest is asyncio's
-own and runs on them. A program that is not to be changed is run by ``python -m ferrio app.py``,
+The event loop, ``Task``, ``Future``, ``run``, ``Runner``, locks, queues and ``sleep`` are ferrio's;
+the rest is asyncio's own and runs on them. A program that is not to be changed is run by ``python -m ferrio app.py``,
 or calls ``ferrio.install()`` before it starts.
 """
 
@@ -28,7 +28,19 @@ from typing import Any as _Any
 
 from ferrio import call_graphs as _call_graphs
 from ferrio import registry as _registry
-from ferrio._ferrio import Future, Task
+from ferrio._ferrio import (
+    BoundedSemaphore,
+    Condition,
+    Event,
+    Future,
+    LifoQueue,
+    Lock,
+    PriorityQueue,
+    Queue,
+    Semaphore,
+    Task,
+    sleep,
+)
 from ferrio.installation import install, uninstall
 from ferrio.loop import EventLoop
 from ferrio.policy import get_event_loop, new_event_loop
@@ -87,15 +99,24 @@ def _deprecated_policy(name: str) -> _Any:
 
 
 __all__ = [
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
     "EventLoop",
     "Future",
+    "LifoQueue",
+    "Lock",
+    "PriorityQueue",
+    "Queue",
     "Runner",
     "SelectorEventLoop",
+    "Semaphore",
     "Task",
     "get_event_loop",
     "install",
     "new_event_loop",
     "run",
+    "sleep",
     "uninstall",
 ]
 __all__ += [name for name in _asyncio.__all__ if name not in __all__]

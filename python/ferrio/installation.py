@@ -3,7 +3,8 @@
 Loops come from three places, and each is led here: the event loop policy (``asyncio.run``,
 ``asyncio.Runner``, ``asyncio.new_event_loop``), a default policy that a program sets anew, and
 the loop classes by name (``loop_factory=asyncio.SelectorEventLoop``, as uvicorn has it).
-``asyncio.Task`` and ``asyncio.Future`` stay what they are.
+``asyncio.Task`` and ``asyncio.Future`` stay what they are; what else of asyncio is native here
+takes the place of asyncio's own (``ferrio.natives``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from asyncio import events, unix_events
 from types import ModuleType
 from typing import Any
 
+from ferrio import natives
 from ferrio.loop import EventLoop
 from ferrio.policy import EventLoopPolicy
 
@@ -74,9 +76,11 @@ class _Installation:
             place, name = asyncio, "DefaultEventLoopPolicy"
         self._names.append(_Name(place, name, EventLoopPolicy))
         _set_policy(self._policy)
+        self._natives = natives.Replacement()
 
     def undo(self) -> None:
         """Put everything back that has not been replaced by somebody else since."""
+        self._natives.undo()
         for name in self._names:
             name.undo()
         if _get_policy() is self._policy:
@@ -89,6 +93,8 @@ _installation: _Installation | None = None
 def install() -> None:
     """Have asyncio make ferrio's loops: ``asyncio.run``, ``Runner``, ``new_event_loop`` and so on.
 
+    Its locks, queues and ``sleep`` become ferrio's, too, wherever the program takes them from
+    asyncio after this; what it has imported before, and has made before, goes on working.
     Works for the whole process, until ``uninstall()``; a second call changes nothing. Loops that
     exist stay what they are. From 3.14 no deprecation warning is emitted, although policies are
     deprecated. Call it before a program starts its loop, in the main thread.

@@ -93,7 +93,7 @@ def why_impossible(loop: str) -> str | None:
     """Return what is missing, or None."""
     if importlib.util.find_spec("test") is None or not list(suite_directory().glob("test_*.py")):
         return f"{sys.executable} has no test.test_asyncio (a Python without its test suite)"
-    if loop == "ferrio" and importlib.util.find_spec("ferrio") is None:
+    if loop != "asyncio" and importlib.util.find_spec("ferrio") is None:
         return f"{sys.executable} cannot import ferrio"
     return None
 

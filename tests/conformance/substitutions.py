@@ -13,17 +13,27 @@ from asyncio import base_events, events, futures, tasks, unix_events
 from types import ModuleType
 from typing import Any
 
-LOOPS = ("asyncio", "ferrio")
+# "installed" is ferrio with everything in asyncio's places that ferrio.install() puts there.
+LOOPS = ("asyncio", "ferrio", "installed")
 
 
 def install(loop: str) -> None:
     """Put ``loop`` in place; no test module may have been imported before."""
-    if loop == "ferrio":
+    if loop == "installed":
+        _install_natives()
+    if loop in ("ferrio", "installed"):
         _forbid_other_loops()
         _substitute_tasks_and_futures()
         _substitute_loops()
         _substitute_test_loop()
         _follow_logger()
+
+
+def _install_natives() -> None:
+    """Put the native locks, queues and functions in the places of asyncio's."""
+    from ferrio.natives import Replacement
+
+    Replacement()
 
 
 def _substitute_tasks_and_futures() -> None:

@@ -7,12 +7,18 @@
 //! | `task`, `future` | `ferrio.Task` and `ferrio.Future` |
 //! | `handle` | what `call_soon` and `call_later` return |
 //! | `transport` | sockets |
+//! | `awaitable` | coroutines whose body is Rust |
+//! | `sync`, `queue` | locks, events, semaphores, conditions; queues |
+//! | `combinators` | `sleep` and its like |
+//! | `originals` | asyncio's versions of these |
 //! | `identity` | why `isinstance(task, asyncio.Task)` holds |
 //! | `imports` | what is used of Python's own modules |
 //! | `error` | `io::Error` to OSError |
 //!
 //! Calls go one way: Python → this crate → `ferrio_core` → kernel.
 
+mod awaitable;
+mod combinators;
 mod error;
 mod event_loop;
 mod ffi;
@@ -20,6 +26,9 @@ mod future;
 mod handle;
 mod identity;
 mod imports;
+mod originals;
+mod queue;
+mod sync;
 mod task;
 mod transport;
 
@@ -74,5 +83,11 @@ fn fill_module(module: &Object) -> Outcome<()> {
     task::build(module)?;
     handle::build(module)?;
     transport::build(module)?;
-    event_loop::build(module)
+    event_loop::build(module)?;
+    originals::load()?;
+    ffi::function::build(module)?;
+    awaitable::build(module)?;
+    sync::build(module)?;
+    queue::build(module)?;
+    combinators::build(module)
 }

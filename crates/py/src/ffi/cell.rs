@@ -34,6 +34,16 @@ pub(crate) struct Slot<R: Reference>(Cell<Option<R>>);
 /// A place for an optional reference to any object.
 pub(crate) type ObjectCell = Slot<Object>;
 
+impl ObjectCell {
+    /// Whether this, the place of an instance's `__dict__`, has no attribute in it.
+    #[inline]
+    pub(crate) fn has_no_attributes(&self) -> bool {
+        let dict = self.address();
+        // SAFETY: CPython puts nothing but a dict there.
+        dict.is_null() || unsafe { sys::PyDict_Size(dict) } == 0
+    }
+}
+
 impl<R: Reference> Slot<R> {
     pub(crate) const fn new() -> Slot<R> {
         Slot(Cell::new(None))

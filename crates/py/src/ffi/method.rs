@@ -142,6 +142,23 @@ impl GetSet {
         })
     }
 
+    /// `__dict__`, for a type whose instances have one.
+    pub(crate) fn instance_dict() -> GetSet {
+        unsafe extern "C" {
+            fn PyObject_GenericGetDict(
+                object: *mut sys::PyObject,
+                context: *mut c_void,
+            ) -> *mut sys::PyObject;
+        }
+        GetSet(sys::PyGetSetDef {
+            name: c"__dict__".as_ptr(),
+            get: Some(PyObject_GenericGetDict),
+            set: Some(sys::PyObject_GenericSetDict),
+            doc: c"The attributes that were given to this object.".as_ptr(),
+            closure: ptr::null_mut(),
+        })
+    }
+
     /// An attribute that can be read and assigned; a deletion comes as `None`.
     pub(crate) fn read_write<T, G, S>(
         name: &'static CStr,

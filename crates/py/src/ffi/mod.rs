@@ -26,6 +26,7 @@ mod cell;
 mod context;
 mod exception;
 mod free_list;
+pub(crate) mod function;
 mod linked;
 mod method;
 mod module;
@@ -42,11 +43,13 @@ pub(crate) use cell::{ObjectCell, Slot};
 pub(crate) use context::Context;
 pub(crate) use exception::{Outcome, Raised, SavedException};
 pub(crate) use free_list::FreeList;
+pub(crate) use function::Function;
 pub(crate) use linked::{Linked, LinkedList, Links, unlink};
 pub(crate) use method::{GetSet, Method, attributes, methods, required};
 pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{
-    Extends, Instance, Native, Own, This, TypeBuilder, TypeObject, Visitor, call_captureless,
+    Extends, Instance, Native, Own, Progress, This, TypeBuilder, TypeObject, Visitor,
+    call_captureless,
 };
 pub(crate) use object::{Object, Ref, interned, none, text};
 pub(crate) use socket_object::{SocketCell, learn_socket_layout, standard_socket_fd};

@@ -34,6 +34,8 @@ impl<T> Instance<T> {
 /// * [`Native::type_object`] gives the type that was built for `Self` by [`TypeBuilder`].
 /// * [`Native::DICT_OFFSET`] and [`Native::WEAK_REFERENCES_OFFSET`] are the offsets, within
 ///   `Self`, of fields of type [`ObjectCell`] that nothing else uses.
+/// * [`Native::VECTORCALL_OFFSET`] is the offset, within `Self`, of a field that always holds a
+///   C function of type `vectorcallfunc`.
 pub(crate) unsafe trait Native: Sized + 'static {
     /// The qualified name, `module.Name`.
     const NAME: &'static CStr;
@@ -41,6 +43,8 @@ pub(crate) unsafe trait Native: Sized + 'static {
     const DICT_OFFSET: Option<usize> = None;
     /// The field that holds the weak references to the instance, if there may be any.
     const WEAK_REFERENCES_OFFSET: Option<usize> = None;
+    /// The field that holds the C function behind a call, if instances are called by vectorcall.
+    const VECTORCALL_OFFSET: Option<usize> = None;
     /// Whether [`Native::finalize`] does anything.
     const FINALIZES: bool = false;
 
@@ -97,6 +101,21 @@ impl TypeObject {
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut sys::PyTypeObject {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Puts an attribute into the type, which Python cannot change; for the module's import.
+    pub(crate) fn add_attribute(&self, name: &CStr, value: &Object) -> Outcome<()> {
+        let class = self.as_ptr();
+        // SAFETY: a live type of ours, whose dict is there; the caches are told.
+        unsafe {
+            Raised::check(sys::PyDict_SetItemString(
+                (*class).tp_dict,
+                name.as_ptr(),
+                value.as_ptr(),
+            ))?;
+            sys::PyType_Modified(class);
+        }
+        Ok(())
     }
 
     pub(crate) fn object(&self) -> Object {
@@ -450,6 +469,31 @@ impl<T: Native> TypeBuilder<T> {
         self
     }
 
+    /// `am_send`: a step of what can be awaited, without an exception for what it returns.
+    pub(crate) fn send<F>(mut self, _body: F) -> Self
+    where
+        F: Fn(This<'_, T>, &Object) -> Outcome<Progress> + Copy + 'static,
+    {
+        self.slot(sys::Py_am_send, send_slot::<T, F> as *mut c_void);
+        self
+    }
+
+    /// Has calls go through the C function in the field at [`Native::VECTORCALL_OFFSET`].
+    pub(super) fn vectorcall(mut self) -> Self {
+        const { assert!(T::VECTORCALL_OFFSET.is_some()) };
+        self.flags |= sys::Py_TPFLAGS_HAVE_VECTORCALL;
+        self.slot(sys::Py_tp_call, sys::PyVectorcall_Call as *mut c_void);
+        self
+    }
+
+    /// Makes instances behave as functions do in a class: got through an object, they are
+    /// methods of it.
+    pub(super) fn binds_as_function(mut self) -> Self {
+        self.flags |= sys::Py_TPFLAGS_METHOD_DESCRIPTOR;
+        self.slot(sys::Py_tp_descr_get, bind as *mut c_void);
+        self
+    }
+
     /// `tp_richcompare`; `None` is NotImplemented.
     pub(crate) fn compare<F>(mut self, _body: F) -> Self
     where
@@ -539,6 +583,7 @@ impl<T: Native> TypeBuilder<T> {
         for (name, offset) in [
             (c"__dictoffset__", T::DICT_OFFSET),
             (c"__weaklistoffset__", T::WEAK_REFERENCES_OFFSET),
+            (c"__vectorcalloffset__", T::VECTORCALL_OFFSET),
         ] {
             if let Some(offset) = offset {
                 members.push(member(name, Instance::<T>::VALUE_OFFSET + offset));
@@ -769,6 +814,64 @@ where
         return ptr::null_mut();
     }
     result
+}
+
+/// How far a step of something that is awaited came.
+pub(crate) enum Progress {
+    /// It waits; the object is for the task, or for whoever drives it.
+    Yielded(Object),
+    /// It is over, with this result.
+    Returned(Object),
+}
+
+unsafe extern "C" fn send_slot<T: Native, F>(
+    pointer: *mut sys::PyObject,
+    value: *mut sys::PyObject,
+    result: *mut *mut sys::PyObject,
+) -> sys::PySendResult
+where
+    F: Fn(This<'_, T>, &Object) -> Outcome<Progress> + Copy + 'static,
+{
+    let mut returned = false;
+    let item = guard(|| {
+        // SAFETY: CPython checked the type; see `conjure`; the value is lent for the call.
+        let progress = unsafe { conjure::<F>()(This::from_raw(pointer), Object::view(&value)) }?;
+        Ok(match progress {
+            Progress::Yielded(item) => item,
+            Progress::Returned(item) => {
+                returned = true;
+                item
+            }
+        })
+    });
+    // SAFETY: CPython's place for the result; null together with an error.
+    unsafe { *result = item };
+    match (item.is_null(), returned) {
+        (true, _) => sys::PySendResult::PYGEN_ERROR,
+        (false, true) => sys::PySendResult::PYGEN_RETURN,
+        (false, false) => sys::PySendResult::PYGEN_NEXT,
+    }
+}
+
+unsafe extern "C" fn bind(
+    function: *mut sys::PyObject,
+    object: *mut sys::PyObject,
+    _class: *mut sys::PyObject,
+) -> *mut sys::PyObject {
+    unsafe extern "C" {
+        fn PyMethod_New(
+            function: *mut sys::PyObject,
+            object: *mut sys::PyObject,
+        ) -> *mut sys::PyObject;
+    }
+    // SAFETY: live objects; null means that it was got through the class.
+    unsafe {
+        if object.is_null() {
+            sys::Py_INCREF(function);
+            return function;
+        }
+        PyMethod_New(function, object)
+    }
 }
 
 unsafe extern "C" fn compare_slot<T: Native, F>(

@@ -1,0 +1,521 @@
+//! What a native coroutine function returns: a coroutine whose body is Rust.
+//!
+//! The body is a [`Plan`]: a small state machine that is resumed with nothing or with an
+//! exception and says what it yields or returns. [`Coroutine`] gives it the manners of Python's
+//! coroutines: awaited once, warned of when never awaited, closed when it dies halfway.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_int};
+
+use crate::combinators::Sleep;
+use crate::ffi::{
+    Arguments, FreeList, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
+    Progress, Raised, Slot, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, sys,
+    text,
+};
+use crate::future::{Future, thrown_exception};
+use crate::originals::originals;
+use crate::queue::{Get, Join, Put};
+use crate::sync::{
+    AcquireLock, AcquireSemaphore, Enter, Exit, WaitCondition, WaitEvent, WaitForPredicate,
+};
+use crate::task::Task;
+
+/// A body that runs in steps.
+pub(crate) trait Steps {
+    /// Runs until it waits or is over. `thrown` is raised where it waits.
+    ///
+    /// # Errors
+    /// What it ends with.
+    fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress>;
+
+    /// Shows its references to the garbage collector.
+    ///
+    /// # Errors
+    /// The visitor's non-zero answer, passed on at once.
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int>;
+}
+
+/// Every body there is.
+macro_rules! plans {
+    ($($name:ident),* $(,)?) => {
+        /// The body of a coroutine.
+        #[allow(clippy::large_enum_variant, reason = "a box would be an allocation per await")]
+        pub(crate) enum Plan {
+            /// It is over, or is being run.
+            Nothing,
+            $($name($name),)*
+        }
+
+        impl Plan {
+            #[inline]
+            fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
+                match self {
+                    Plan::Nothing => Err(already_awaited()),
+                    $(Plan::$name(steps) => steps.resume(thrown),)*
+                }
+            }
+
+            fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+                match self {
+                    Plan::Nothing => Ok(()),
+                    $(Plan::$name(steps) => steps.visit(visitor),)*
+                }
+            }
+        }
+
+        $(impl From<$name> for Plan {
+            #[inline]
+            fn from(steps: $name) -> Plan {
+                Plan::$name(steps)
+            }
+        })*
+    };
+}
+
+plans! {
+    Sleep,
+    AcquireLock,
+    AcquireSemaphore,
+    Enter,
+    Exit,
+    WaitEvent,
+    WaitCondition,
+    WaitForPredicate,
+    Get,
+    Put,
+    Join,
+}
+
+/// Where a coroutine is in its life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nobody has awaited it yet.
+    Created,
+    /// It waits.
+    Suspended,
+    /// It is being resumed at this moment.
+    Running,
+    /// It has returned, raised or been closed.
+    Over,
+}
+
+/// A coroutine with a native body.
+pub(crate) struct Coroutine {
+    weak_references: ObjectCell,
+    /// The function that made it, for its name.
+    function: Slot<Own<Function>>,
+    plan: Cell<Plan>,
+    stage: Cell<Stage>,
+}
+
+static TYPE: TypeObject = TypeObject::new();
+static FREE_LIST: FreeList = FreeList::new();
+
+// SAFETY: `TYPE` is built for `Coroutine` in `build`; the offset is that of a field that only
+// CPython touches.
+unsafe impl Native for Coroutine {
+    const NAME: &'static CStr = c"ferrio._ferrio.coroutine";
+    const WEAK_REFERENCES_OFFSET: Option<usize> =
+        Some(std::mem::offset_of!(Coroutine, weak_references));
+    const FINALIZES: bool = true;
+
+    fn free_list() -> Option<&'static FreeList> {
+        Some(&FREE_LIST)
+    }
+
+    fn type_object() -> &'static TypeObject {
+        &TYPE
+    }
+
+    fn create() -> Outcome<Coroutine> {
+        Err(Raised::type_error("cannot create 'coroutine' instances"))
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        self.function.visit(visitor)?;
+        // SAFETY: a look at the plan; nothing of the collector's runs Python code, so that it
+        // stays where it is meanwhile.
+        unsafe { (*self.plan.as_ptr()).visit(visitor) }
+    }
+
+    fn clear(&self) {
+        drop(self.plan.replace(Plan::Nothing));
+    }
+
+    fn wants_finalize(&self) -> bool {
+        matches!(self.stage.get(), Stage::Created | Stage::Suspended)
+    }
+
+    fn finalize(this: This<'_, Coroutine>) {
+        let outcome = match this.stage.get() {
+            Stage::Created => originals().warn_unawaited.call1(&this.object()).map(drop),
+            Stage::Suspended => this.close(),
+            Stage::Running | Stage::Over => Ok(()),
+        };
+        if let Err(raised) = outcome {
+            raised.report_unraisable(&this.object());
+        }
+    }
+}
+
+impl Coroutine {
+    /// The coroutine that a call of `function` returns.
+    #[inline]
+    pub(crate) fn make(function: This<'_, Function>, plan: impl Into<Plan>) -> Outcome<Object> {
+        Own::new(Coroutine {
+            weak_references: ObjectCell::new(),
+            function: Slot::with(function.own()),
+            plan: Cell::new(plan.into()),
+            stage: Cell::new(Stage::Created),
+        })
+        .map(Own::into_object)
+    }
+}
+
+fn already_awaited() -> Raised {
+    Raised::runtime_error("cannot reuse already awaited coroutine")
+}
+
+impl This<'_, Coroutine> {
+    /// Runs it until it waits or is over.
+    #[inline]
+    fn resume(self, thrown: Option<Object>) -> Outcome<Progress> {
+        let mut plan = match self.stage.get() {
+            Stage::Over => return Err(already_awaited()),
+            Stage::Running => return Err(Raised::value_error("coroutine already executing")),
+            Stage::Created | Stage::Suspended => self.plan.replace(Plan::Nothing),
+        };
+        let created = self.stage.replace(Stage::Running) == Stage::Created;
+        let outcome = match thrown {
+            Some(exception) if created => Err(Raised::exception(&exception)),
+            thrown => plan.resume(thrown),
+        };
+        match outcome {
+            Ok(Progress::Yielded(item)) => {
+                drop(self.plan.replace(plan));
+                self.stage.set(Stage::Suspended);
+                Ok(Progress::Yielded(item))
+            }
+            Ok(returned) => {
+                self.stage.set(Stage::Over);
+                Ok(returned)
+            }
+            Err(raised) => {
+                self.stage.set(Stage::Over);
+                Err(release_with(raised, plan))
+            }
+        }
+    }
+
+    /// `tp_iternext`: what the interpreter calls for `await`.
+    #[inline]
+    fn next(self) -> Outcome<Option<Object>> {
+        match self.resume(None)? {
+            Progress::Yielded(item) => Ok(Some(item)),
+            Progress::Returned(value) if value.is_none() => Ok(None),
+            Progress::Returned(value) => Err(Raised::stop_iteration(&value)),
+        }
+    }
+
+    fn check_sent(self, value: &Object) -> Outcome<()> {
+        if self.stage.get() == Stage::Created && !value.is_none() {
+            return Err(Raised::type_error(
+                "can't send non-None value to a just-started coroutine",
+            ));
+        }
+        Ok(())
+    }
+
+    fn throw(self, arguments: Arguments<'_>) -> Outcome<Object> {
+        let exception = thrown_exception(arguments)?;
+        match self.resume(Some(exception))? {
+            Progress::Yielded(item) => Ok(item),
+            Progress::Returned(value) => Err(Raised::stop_iteration(&value)),
+        }
+    }
+
+    /// `close()`: GeneratorExit where it waits.
+    fn close(self) -> Outcome<()> {
+        match self.stage.get() {
+            Stage::Over => return Ok(()),
+            Stage::Running => return Err(Raised::value_error("coroutine already executing")),
+            Stage::Created => {
+                self.stage.set(Stage::Over);
+                drop(self.plan.replace(Plan::Nothing));
+                return Ok(());
+            }
+            Stage::Suspended => {}
+        }
+        // SAFETY: a built-in class.
+        let class = unsafe { Object::from_borrowed(sys::PyExc_GeneratorExit) };
+        match self.resume(Some(class.call0()?)) {
+            Ok(Progress::Yielded(_)) => {
+                Err(Raised::runtime_error("coroutine ignored GeneratorExit"))
+            }
+            Ok(Progress::Returned(_)) => Ok(()),
+            // SAFETY: a built-in class.
+            Err(raised) if raised.matches(unsafe { sys::PyExc_GeneratorExit }) => {
+                raised.discard(); // It was asked to end, and has.
+                Ok(())
+            }
+            Err(raised) => Err(raised),
+        }
+    }
+
+    /// `am_await`: it is its own iterator.
+    #[inline]
+    fn begin(self) -> Outcome<Object> {
+        if self.stage.get() == Stage::Suspended {
+            return Err(Raised::runtime_error("coroutine is being awaited already"));
+        }
+        Ok(self.own().into_object())
+    }
+
+    fn function_name(self, qualified: bool) -> Object {
+        match self.function.get() {
+            Some(function) if qualified => function.qualified_name(),
+            Some(function) => function.name(),
+            None => none(),
+        }
+    }
+}
+
+/// Drops a body that has raised, with the exception put aside: a drop may run code. A
+/// StopIteration that leaves a coroutine would be taken for its return.
+#[cold]
+fn release_with(raised: Raised, plan: Plan) -> Raised {
+    // SAFETY: a built-in class.
+    let stopped = raised.matches(unsafe { sys::PyExc_StopIteration });
+    let exception = raised.take();
+    drop(plan);
+    if !stopped {
+        return Raised::exception(&exception);
+    }
+    let replacement = Raised::runtime_error("coroutine raised StopIteration").take();
+    let names = &crate::imports::imports().names;
+    let chained = replacement
+        .set_attr(&names.cause, &exception)
+        .and_then(|()| replacement.set_attr(&names.context_attribute, &exception));
+    match chained {
+        Ok(()) => Raised::exception(&replacement),
+        Err(raised) => raised,
+    }
+}
+
+/// Something that a native body awaits.
+pub(crate) enum Awaited {
+    /// A future or task of ours.
+    Future(Own<Future>),
+    /// The iterator of anything else.
+    Iterator(Object),
+}
+
+impl Awaited {
+    /// As in `await object`.
+    ///
+    /// # Errors
+    /// TypeError for what cannot be awaited.
+    #[inline]
+    pub(crate) fn new(object: &Object) -> Outcome<Awaited> {
+        if let Some(future) = This::<Future>::from_exact(object) {
+            return Ok(Awaited::Future(future.own()));
+        }
+        if let Some(task) = This::<Task>::from_exact(object) {
+            return Ok(Awaited::Future(task.upcast::<Future>().own()));
+        }
+        iterator_of(object).map(Awaited::Iterator)
+    }
+
+    /// One step.
+    ///
+    /// # Errors
+    /// What the awaited thing ends with, or `thrown`.
+    #[inline]
+    pub(crate) fn resume(&self, thrown: Option<Object>) -> Outcome<Progress> {
+        match (self, thrown) {
+            (Awaited::Future(future), None) if !future.is_done() => {
+                if future.blocking.replace(true) {
+                    return Err(Raised::runtime_error("await wasn't used with future"));
+                }
+                Ok(Progress::Yielded(future.clone().into_object()))
+            }
+            (Awaited::Future(future), None) => future.this().result().map(Progress::Returned),
+            (Awaited::Future(_), Some(exception)) => Err(Raised::exception(&exception)),
+            (Awaited::Iterator(iterator), None) => send(iterator),
+            (Awaited::Iterator(iterator), Some(exception)) => throw(iterator, &exception),
+        }
+    }
+
+    pub(crate) fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        match self {
+            Awaited::Future(future) => visitor.own(future),
+            Awaited::Iterator(iterator) => visitor.object(iterator),
+        }
+    }
+}
+
+/// What `await` iterates over.
+fn iterator_of(object: &Object) -> Outcome<Object> {
+    // SAFETY: questions about a live object and its type; the slot's function is called as
+    // CPython calls it.
+    unsafe {
+        if sys::PyCoro_CheckExact(object.as_ptr()) != 0 {
+            return Ok(object.clone());
+        }
+        if sys::PyGen_CheckExact(object.as_ptr()) != 0 && is_iterable_coroutine(object)? {
+            return Ok(object.clone());
+        }
+        let slots = (*object.type_ptr()).tp_as_async;
+        let Some(begin) = (!slots.is_null()).then(|| (*slots).am_await).flatten() else {
+            let name = object
+                .type_object()
+                .get_attr(&text("__name__")?)?
+                .to_text()?;
+            return Err(Raised::type_error(&format!(
+                "object {name} can't be used in 'await' expression"
+            )));
+        };
+        let iterator = Object::from_new(begin(object.as_ptr()))?;
+        if sys::PyIter_Check(iterator.as_ptr()) == 0 {
+            let name = iterator
+                .type_object()
+                .get_attr(&text("__name__")?)?
+                .to_text()?;
+            return Err(Raised::type_error(&format!(
+                "__await__() returned non-iterator of type '{name}'"
+            )));
+        }
+        Ok(iterator)
+    }
+}
+
+/// Whether `types.coroutine` has made the generator awaitable.
+fn is_iterable_coroutine(generator: &Object) -> Outcome<bool> {
+    const CO_ITERABLE_COROUTINE: i64 = 0x100;
+    let code = generator.get_attr(&text("gi_code")?)?;
+    let flags = code.get_attr(&text("co_flags")?)?.to_i64()?;
+    Ok(flags & CO_ITERABLE_COROUTINE != 0)
+}
+
+/// `iterator.send(None)`.
+#[inline]
+fn send(iterator: &Object) -> Outcome<Progress> {
+    let mut value = std::ptr::null_mut();
+    // SAFETY: a live object, None, and a place for the result, which is a new reference
+    // unless the call failed.
+    unsafe {
+        match sys::PyIter_Send(iterator.as_ptr(), sys::Py_None(), &raw mut value) {
+            sys::PySendResult::PYGEN_NEXT => Ok(Progress::Yielded(Object::from_owned(value))),
+            sys::PySendResult::PYGEN_RETURN => Ok(Progress::Returned(Object::from_owned(value))),
+            sys::PySendResult::PYGEN_ERROR => Err(Raised::NOW),
+        }
+    }
+}
+
+/// Throws into what is awaited, as `yield from` does: GeneratorExit closes it, and what has no
+/// `throw` is left where it is.
+#[cold]
+fn throw(iterator: &Object, exception: &Object) -> Outcome<Progress> {
+    let names = &crate::imports::imports().names;
+    // SAFETY: a built-in class.
+    if exception.is_instance(unsafe { sys::PyExc_GeneratorExit })? {
+        if let Some(close) = iterator.find_attr(&names.close)? {
+            close.call0()?;
+        }
+        return Err(Raised::exception(exception));
+    }
+    let Some(method) = iterator.find_attr(&names.throw)? else {
+        return Err(Raised::exception(exception));
+    };
+    match method.call1(exception) {
+        Ok(item) => Ok(Progress::Yielded(item)),
+        // SAFETY: a built-in class.
+        Err(raised) if raised.matches(unsafe { sys::PyExc_StopIteration }) => {
+            let value = raised.take().get_attr(&text("value")?)?;
+            Ok(Progress::Returned(value))
+        }
+        Err(raised) => Err(raised),
+    }
+}
+
+/// Builds the Python type.
+pub(crate) fn build(module: &Object) -> Outcome<()> {
+    type Self_<'a> = This<'a, Coroutine>;
+    let table = methods(vec![
+        Method::one_argument(
+            c"send",
+            |this: Self_<'_>, value: &Object| {
+                this.check_sent(value)?;
+                match this.resume(None)? {
+                    Progress::Yielded(item) => Ok(item),
+                    Progress::Returned(value) => Err(Raised::stop_iteration(&value)),
+                }
+            },
+            c"Resume the coroutine; return what it yields.",
+        ),
+        Method::any_arguments(
+            c"throw",
+            |this: Self_<'_>, arguments: Arguments<'_>| this.throw(arguments),
+            c"Raise an exception where the coroutine waits; return what it yields.",
+        ),
+        Method::no_arguments(
+            c"close",
+            |this: Self_<'_>| this.close().map(|()| none()),
+            c"End the coroutine with GeneratorExit.",
+        ),
+    ]);
+    let attributes = attributes(vec![
+        crate::identity::class_attribute::<Coroutine, _>(|| &originals().coroutine_type),
+        GetSet::read_only(
+            c"__name__",
+            |this: Self_<'_>| Ok(this.function_name(false)),
+            c"The name of the function that made it.",
+        ),
+        GetSet::read_only(
+            c"__qualname__",
+            |this: Self_<'_>| Ok(this.function_name(true)),
+            c"The same with the name of the class.",
+        ),
+        GetSet::read_only(
+            c"cr_running",
+            |this: Self_<'_>| Ok(Object::from_bool(this.stage.get() == Stage::Running)),
+            c"True while it is being resumed.",
+        ),
+        GetSet::read_only(
+            c"cr_suspended",
+            |this: Self_<'_>| Ok(Object::from_bool(this.stage.get() == Stage::Suspended)),
+            c"True while it waits.",
+        ),
+        GetSet::read_only(
+            c"cr_frame",
+            |_: Self_<'_>| Ok(none()),
+            c"None: its body is native.",
+        ),
+        GetSet::read_only(
+            c"cr_await",
+            |_: Self_<'_>| Ok(none()),
+            c"None: what it waits for is native.",
+        ),
+        GetSet::read_only(
+            c"cr_origin",
+            |_: Self_<'_>| Ok(none()),
+            c"None: where it was made is not recorded.",
+        ),
+    ]);
+    TypeBuilder::<Coroutine>::new(c"A coroutine whose body is native.")
+        .only_from_rust()
+        .unary(sys::Py_am_await, |this| this.begin())
+        .send(|this, value| {
+            this.check_sent(value)?;
+            this.resume(None)
+        })
+        .next(|this| this.next())
+        .unary(sys::Py_tp_repr, |this| {
+            let name = this.function_name(true).to_text()?;
+            text(&format!("<coroutine object {name} at {:p}>", this.as_ptr()))
+        })
+        .methods(table)
+        .attributes(attributes)
+        .build(module, None)
+}

@@ -1,0 +1,177 @@
+//! Functions and methods in Rust that look like the Python functions they stand for.
+//!
+//! A built-in function has no `__code__`, so `inspect.iscoroutinefunction` and
+//! `inspect.signature` know nothing of it. A [`Function`] answers these questions with the
+//! attributes of the Python function in whose place it stands, and binds in a class as
+//! functions do. Calling it costs what calling a built-in function costs.
+
+use std::ffi::{CStr, c_int};
+
+use super::method::GetSet;
+use super::native::{TypeBuilder, TypeObject, Visitor, conjure};
+use super::{
+    Arguments, Method, Native, Object, ObjectCell, Outcome, Own, Raised, This, attributes, guard,
+    interned, methods, sys, text,
+};
+
+/// A function in Rust.
+#[repr(C)]
+pub(crate) struct Function {
+    vectorcall: sys::vectorcallfunc,
+    dict: ObjectCell,
+    weak_references: ObjectCell,
+    /// The Python function in whose place it stands.
+    stands_for: ObjectCell,
+    name: ObjectCell,
+    qualified_name: ObjectCell,
+    module: ObjectCell,
+}
+
+static TYPE: TypeObject = TypeObject::new();
+
+// SAFETY: `TYPE` is built for `Function` in `build`; the offsets are those of fields that only
+// CPython touches, and the C function is set by the one constructor.
+unsafe impl Native for Function {
+    const NAME: &'static CStr = c"ferrio._ferrio.function";
+    const DICT_OFFSET: Option<usize> = Some(std::mem::offset_of!(Function, dict));
+    const WEAK_REFERENCES_OFFSET: Option<usize> =
+        Some(std::mem::offset_of!(Function, weak_references));
+    const VECTORCALL_OFFSET: Option<usize> = Some(std::mem::offset_of!(Function, vectorcall));
+
+    fn type_object() -> &'static TypeObject {
+        &TYPE
+    }
+
+    fn create() -> Outcome<Function> {
+        Err(Raised::type_error("functions are not made by calling"))
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        self.stands_for.visit(visitor)?;
+        self.name.visit(visitor)?;
+        self.qualified_name.visit(visitor)?;
+        self.module.visit(visitor)
+    }
+
+    fn clear(&self) {
+        self.stands_for.clear();
+    }
+}
+
+impl Function {
+    /// A function with the given body in the place of `stands_for`, which belongs to `module`.
+    pub(crate) fn make<F>(stands_for: &Object, module: &str, _body: F) -> Outcome<Own<Function>>
+    where
+        F: Fn(This<'_, Function>, Arguments<'_>) -> Outcome<Object> + Copy + 'static,
+    {
+        Own::new(Function {
+            vectorcall: call::<F>,
+            dict: ObjectCell::new(),
+            weak_references: ObjectCell::new(),
+            stands_for: ObjectCell::with(stands_for.clone()),
+            name: ObjectCell::with(stands_for.get_attr(&interned(c"__name__")?)?),
+            qualified_name: ObjectCell::with(stands_for.get_attr(&interned(c"__qualname__")?)?),
+            module: ObjectCell::with(text(module)?),
+        })
+    }
+
+    pub(crate) fn name(&self) -> Object {
+        self.name.get().unwrap_or_else(super::none)
+    }
+
+    pub(crate) fn qualified_name(&self) -> Object {
+        self.qualified_name.get().unwrap_or_else(super::none)
+    }
+
+    /// An attribute of the Python function.
+    fn lent(&self, name: &CStr) -> Outcome<Object> {
+        match self.stands_for.get() {
+            Some(function) => function.get_attr(&interned(name)?),
+            None => Err(Raised::runtime_error("the function is being freed")),
+        }
+    }
+}
+
+unsafe extern "C" fn call<F>(
+    callable: *mut sys::PyObject,
+    arguments: *const *mut sys::PyObject,
+    count: usize,
+    names: *mut sys::PyObject,
+) -> *mut sys::PyObject
+where
+    F: Fn(This<'_, Function>, Arguments<'_>) -> Outcome<Object> + Copy + 'static,
+{
+    // SAFETY: CPython calls the function of a live instance; the arguments are lent for the
+    // call; the body was handed to `make`, see `conjure`.
+    guard(|| unsafe {
+        let count = sys::PyVectorcall_NARGS(count).unsigned_abs();
+        conjure::<F>()(
+            This::from_raw(callable),
+            Arguments::from_vectorcall(arguments, count, &names),
+        )
+    })
+}
+
+/// Builds the Python type.
+pub(crate) fn build(module: &Object) -> Outcome<()> {
+    type Self_<'a> = This<'a, Function>;
+    let table = attributes(vec![
+        GetSet::read_only(c"__name__", |this: Self_<'_>| Ok(this.name()), c"The name."),
+        GetSet::read_only(
+            c"__qualname__",
+            |this: Self_<'_>| Ok(this.qualified_name()),
+            c"The name with that of the class.",
+        ),
+        GetSet::read_only(
+            c"__module__",
+            |this: Self_<'_>| Ok(this.module.get().unwrap_or_else(super::none)),
+            c"The name of the module.",
+        ),
+        GetSet::read_only(
+            c"__doc__",
+            |this: Self_<'_>| this.lent(c"__doc__"),
+            c"What it does.",
+        ),
+        GetSet::read_only(
+            c"__code__",
+            |this: Self_<'_>| this.lent(c"__code__"),
+            c"The code of the function in whose place it stands: for signature and flags.",
+        ),
+        GetSet::read_only(
+            c"__defaults__",
+            |this: Self_<'_>| this.lent(c"__defaults__"),
+            c"The default values.",
+        ),
+        GetSet::read_only(
+            c"__kwdefaults__",
+            |this: Self_<'_>| this.lent(c"__kwdefaults__"),
+            c"The default values of keyword arguments.",
+        ),
+        GetSet::read_only(
+            c"__annotations__",
+            |this: Self_<'_>| this.lent(c"__annotations__"),
+            c"The annotations.",
+        ),
+        GetSet::read_only(
+            c"__globals__",
+            |this: Self_<'_>| this.lent(c"__globals__"),
+            c"The namespace in which the annotations have their meaning.",
+        ),
+    ]);
+    let reduce = methods(vec![Method::no_arguments(
+        c"__reduce__",
+        |this: Self_<'_>| Ok(this.qualified_name()),
+        c"Pickle it by its name.",
+    )]);
+    TypeBuilder::<Function>::new(c"A function or method in Rust.")
+        .only_from_rust()
+        .vectorcall()
+        .binds_as_function()
+        .unary(sys::Py_tp_repr, |this| {
+            let name = this.qualified_name().to_text()?;
+            text(&format!("<function {name} at {:p}>", this.as_ptr()))
+        })
+        .attributes(table)
+        .methods(reduce)
+        .build(module, None)
+}

@@ -1,0 +1,167 @@
+//! asyncio's own versions of what is native here: whom the natives stand for, and what they use.
+
+use std::ffi::CStr;
+use std::sync::OnceLock;
+
+use crate::ffi::{Object, ObjectCell, Outcome, interned};
+use crate::imports::module;
+
+/// References that live as long as the process.
+pub(crate) struct Originals {
+    pub(crate) lock: Object,
+    pub(crate) event: Object,
+    pub(crate) condition: Object,
+    pub(crate) semaphore: Object,
+    pub(crate) bounded_semaphore: Object,
+    pub(crate) queue: Object,
+    pub(crate) priority_queue: Object,
+    pub(crate) lifo_queue: Object,
+    /// `_ContextManagerMixin`, whose `__aenter__` and `__aexit__` locks inherit.
+    pub(crate) context_manager: Object,
+
+    pub(crate) queue_empty: Object,
+    pub(crate) queue_full: Object,
+    /// Missing before 3.13.
+    pub(crate) queue_shut_down: Option<Object>,
+
+    pub(crate) running_loop: Object,
+    /// As `running_loop`, but RuntimeError where there is none.
+    pub(crate) required_running_loop: Object,
+    pub(crate) deque: Object,
+    pub(crate) heap_push: Object,
+    pub(crate) heap_pop: Object,
+    pub(crate) coroutine_type: Object,
+    pub(crate) warn_unawaited: Object,
+    pub(crate) sleep: Object,
+    pub(crate) python_set_result_unless_cancelled: Object,
+    /// The native one, which the timer of a sleep calls; filled when it is built.
+    pub(crate) set_result_unless_cancelled: ObjectCell,
+    pub(crate) names: Names,
+
+    /// Whether `Condition.wait` passes a notification on when it fails (3.12.2, 3.13).
+    pub(crate) condition_renotifies: bool,
+    /// Whether `Semaphore.acquire` wakes all it may when it ends (3.12.2, 3.13).
+    pub(crate) semaphore_wakes_all: bool,
+}
+
+/// Attribute names, interned.
+macro_rules! names {
+    ($($field:ident = $text:literal),* $(,)?) => {
+        /// Interned attribute names.
+        pub(crate) struct Names { $(pub(crate) $field: Object),* }
+
+        impl Names {
+            fn load() -> Outcome<Names> {
+                Ok(Names { $($field: interned($text)?),* })
+            }
+        }
+    };
+}
+
+names! {
+    acquire = c"acquire",
+    append = c"append",
+    call_later = c"call_later",
+    cancelled = c"cancelled",
+    clear = c"clear",
+    done = c"done",
+    empty = c"empty",
+    format = c"_format",
+    full = c"full",
+    get_item = c"_get",
+    get_nowait = c"get_nowait",
+    init = c"_init",
+    locked = c"locked",
+    notify = c"notify",
+    pop = c"pop",
+    popleft = c"popleft",
+    put_item = c"_put",
+    put_nowait = c"put_nowait",
+    qsize = c"qsize",
+    release = c"release",
+    remove = c"remove",
+    wait = c"wait",
+}
+
+impl Originals {
+    pub(crate) fn set_result_unless_cancelled(&self) -> Object {
+        self.set_result_unless_cancelled
+            .get()
+            .unwrap_or_else(|| self.python_set_result_unless_cancelled.clone())
+    }
+}
+
+struct Shared(Originals);
+
+// SAFETY: filled once at import and never changed; the references are only
+// used by threads that hold the interpreter.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+static ORIGINALS: OnceLock<Shared> = OnceLock::new();
+
+/// The looked-up objects.
+///
+/// # Panics
+/// Before [`load`]; no code of ours runs before it.
+#[inline]
+pub(crate) fn originals() -> &'static Originals {
+    &ORIGINALS
+        .get()
+        .expect("the module's own import fills this first")
+        .0
+}
+
+/// Looks everything up; called once, by the module's import.
+pub(crate) fn load() -> Outcome<()> {
+    let events = module(c"asyncio.events")?;
+    let locks = module(c"asyncio.locks")?;
+    let queues = module(c"asyncio.queues")?;
+    let tasks = module(c"asyncio.tasks")?;
+    let futures = module(c"asyncio.futures")?;
+    let condition = get(&locks, c"Condition")?;
+    let semaphore = get(&locks, c"Semaphore")?;
+    let originals = Originals {
+        condition_renotifies: condition.find_attr(&interned(c"_notify")?)?.is_some(),
+        semaphore_wakes_all: returns_truth(&get(&semaphore, c"_wake_up_next")?)?,
+        lock: get(&locks, c"Lock")?,
+        event: get(&locks, c"Event")?,
+        condition,
+        semaphore,
+        bounded_semaphore: get(&locks, c"BoundedSemaphore")?,
+        context_manager: get(&locks, c"_ContextManagerMixin")?,
+        queue: get(&queues, c"Queue")?,
+        priority_queue: get(&queues, c"PriorityQueue")?,
+        lifo_queue: get(&queues, c"LifoQueue")?,
+        queue_empty: get(&queues, c"QueueEmpty")?,
+        queue_full: get(&queues, c"QueueFull")?,
+        queue_shut_down: queues.find_attr(&interned(c"QueueShutDown")?)?,
+        running_loop: get(&events, c"_get_running_loop")?,
+        required_running_loop: get(&events, c"get_running_loop")?,
+        deque: get(&module(c"collections")?, c"deque")?,
+        heap_push: get(&module(c"heapq")?, c"heappush")?,
+        heap_pop: get(&module(c"heapq")?, c"heappop")?,
+        coroutine_type: get(&module(c"types")?, c"CoroutineType")?,
+        warn_unawaited: get(&module(c"warnings")?, c"_warn_unawaited_coroutine")?,
+        sleep: get(&tasks, c"sleep")?,
+        python_set_result_unless_cancelled: get(&futures, c"_set_result_unless_cancelled")?,
+        set_result_unless_cancelled: ObjectCell::new(),
+        names: Names::load()?,
+    };
+    // A second import in the same process (after a failed one) finds the same objects.
+    ORIGINALS.get_or_init(|| Shared(originals));
+    Ok(())
+}
+
+/// `object.name`.
+pub(crate) fn get(object: &Object, name: &CStr) -> Outcome<Object> {
+    object.get_attr(&interned(name)?)
+}
+
+/// Whether True is among the constants of a Python function.
+fn returns_truth(function: &Object) -> Outcome<bool> {
+    let constants = get(&get(function, c"__code__")?, c"co_consts")?;
+    let truth = Object::from_bool(true);
+    Ok(constants.tuple_items().iter().any(|item| item.is(&truth)))
+}

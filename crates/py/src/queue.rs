@@ -1,0 +1,892 @@
+//! `Queue`, `LifoQueue` and `PriorityQueue`.
+//!
+//! What is in a queue stays in Rust until somebody asks for `_queue` (see `sync/deque.rs`); a
+//! priority queue keeps a list from the beginning, for `heapq` works on nothing else. A subclass's
+//! hooks and overridden methods are called wherever asyncio calls them.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_int};
+
+use crate::awaitable::{Awaited, Coroutine, Steps};
+use crate::ffi::{
+    Arguments, Extends, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
+    Progress, Raised, Signature, Slot, This, TypeBuilder, TypeObject, Visitor, attributes, methods,
+    none, required, sys, text,
+};
+use crate::future::Future;
+use crate::imports::imports;
+use crate::originals::{get, originals};
+use crate::sync::{
+    BoundLoop, Count, Deque, Event, WaitEvent, is_future_cancelled, receiver, reduce, set_state,
+    wake,
+};
+
+/// In what order items come out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    FirstIn,
+    LastIn,
+    Smallest,
+}
+
+/// The native part of a queue.
+#[repr(C)]
+pub(crate) struct Queue {
+    dict: ObjectCell,
+    weak_references: ObjectCell,
+    bound_loop: BoundLoop,
+    order: Cell<Order>,
+    maximum: Count,
+    items: Deque,
+    getters: Deque,
+    putters: Deque,
+    unfinished: Cell<i64>,
+    /// Set while there is nothing unfinished.
+    finished: Slot<Own<Event>>,
+    shut_down: Cell<bool>,
+}
+
+/// A queue from which the newest item comes first.
+#[repr(C)]
+pub(crate) struct LifoQueue(Queue);
+
+/// A queue from which the smallest item comes first.
+#[repr(C)]
+pub(crate) struct PriorityQueue(Queue);
+
+static TYPE: TypeObject = TypeObject::new();
+static LIFO: TypeObject = TypeObject::new();
+static PRIORITY: TypeObject = TypeObject::new();
+
+// SAFETY: `TYPE` is built for `Queue` in `build`; the offsets are those of fields that only
+// CPython touches.
+unsafe impl Native for Queue {
+    const NAME: &'static CStr = c"ferrio._ferrio.Queue";
+    const DICT_OFFSET: Option<usize> = Some(std::mem::offset_of!(Queue, dict));
+    const WEAK_REFERENCES_OFFSET: Option<usize> =
+        Some(std::mem::offset_of!(Queue, weak_references));
+
+    fn type_object() -> &'static TypeObject {
+        &TYPE
+    }
+
+    fn create() -> Outcome<Queue> {
+        Ok(Queue::new(Order::FirstIn))
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        self.bound_loop.visit(visitor)?;
+        self.maximum.visit(visitor)?;
+        self.items.visit(visitor)?;
+        self.getters.visit(visitor)?;
+        self.putters.visit(visitor)?;
+        self.finished.visit(visitor)
+    }
+
+    fn clear(&self) {
+        self.bound_loop.clear();
+        self.maximum.clear();
+        self.items.clear();
+        self.getters.clear();
+        self.putters.clear();
+        self.finished.clear();
+    }
+}
+
+/// The other two, which hold a queue and nothing else.
+macro_rules! ordered {
+    ($name:ident, $text:literal, $type:ident, $order:expr) => {
+        // SAFETY: the type is built for it in `build`; the offsets are those of the queue at
+        // offset 0.
+        unsafe impl Native for $name {
+            const NAME: &'static CStr = $text;
+            const DICT_OFFSET: Option<usize> = Queue::DICT_OFFSET;
+            const WEAK_REFERENCES_OFFSET: Option<usize> = Queue::WEAK_REFERENCES_OFFSET;
+
+            fn type_object() -> &'static TypeObject {
+                &$type
+            }
+
+            fn create() -> Outcome<$name> {
+                Ok($name(Queue::new($order)))
+            }
+
+            fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+                self.0.visit(visitor)
+            }
+
+            fn clear(&self) {
+                self.0.clear();
+            }
+        }
+
+        // SAFETY: `repr(C)`, with a `Queue` as its one field; `build` gives the base.
+        unsafe impl Extends<Queue> for $name {}
+    };
+}
+
+ordered!(LifoQueue, c"ferrio._ferrio.LifoQueue", LIFO, Order::LastIn);
+ordered!(
+    PriorityQueue,
+    c"ferrio._ferrio.PriorityQueue",
+    PRIORITY,
+    Order::Smallest
+);
+
+impl Queue {
+    fn new(order: Order) -> Queue {
+        Queue {
+            dict: ObjectCell::new(),
+            weak_references: ObjectCell::new(),
+            bound_loop: BoundLoop::new(),
+            order: Cell::new(order),
+            maximum: Count::new(0),
+            items: Deque::new(),
+            getters: Deque::new(),
+            putters: Deque::new(),
+            unfinished: Cell::new(0),
+            finished: Slot::new(),
+            shut_down: Cell::new(false),
+        }
+    }
+}
+
+/// Wakes the first that is not done, and forgets it with those before it.
+fn wake_next(waiters: &Deque) -> Outcome<()> {
+    while !waiters.is_empty()? {
+        if wake(&waiters.pop_front()?, &none())? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn wake_all(waiters: &Deque) -> Outcome<()> {
+    while !waiters.is_empty()? {
+        wake(&waiters.pop_front()?, &none())?;
+    }
+    Ok(())
+}
+
+/// Raises the exception without arguments, as `raise QueueEmpty` does.
+#[cold]
+fn raise(class: &Object) -> Raised {
+    match class.call0() {
+        Ok(exception) => Raised::exception(&exception),
+        Err(raised) => raised,
+    }
+}
+
+#[cold]
+fn shut_down_error() -> Raised {
+    match &originals().queue_shut_down {
+        Some(class) => raise(class),
+        None => Raised::runtime_error("the queue is shut down"),
+    }
+}
+
+impl This<'_, Queue> {
+    /// Whether nobody can have replaced a method of it.
+    #[inline]
+    fn is_plain(self) -> bool {
+        let class = self.object().type_ptr();
+        (class == TYPE.as_ptr() || class == LIFO.as_ptr() || class == PRIORITY.as_ptr())
+            && self.dict.has_no_attributes()
+    }
+
+    /// `__init__(maxsize=0)`.
+    fn initialise(self, arguments: Arguments<'_>) -> Outcome<()> {
+        const INIT: Signature<1> = Signature {
+            function: "Queue",
+            names: [c"maxsize"],
+            positional: 1,
+            required: 0,
+        };
+        let [maximum] = INIT.parse(arguments)?;
+        let zero = Object::from_i64(0)?;
+        let maximum = maximum.unwrap_or(&zero);
+        self.maximum.assign(maximum);
+        self.getters.reset();
+        self.putters.reset();
+        self.unfinished.set(0);
+        self.shut_down.set(false);
+        let finished = Own::<Event>::make()?;
+        finished.this().set()?;
+        self.finished.set(finished);
+        if self.is_plain() {
+            return self.reset_items();
+        }
+        self.call(&originals().names.init, &[maximum]).map(drop)
+    }
+
+    /// The base's `_init`.
+    fn reset_items(self) -> Outcome<()> {
+        match self.order.get() {
+            Order::FirstIn | Order::LastIn => self.items.reset(),
+            Order::Smallest => self.items.assign(Some(&Object::list(Vec::new())?)),
+        }
+        Ok(())
+    }
+
+    /// `_queue`.
+    fn python_items(self) -> Outcome<Object> {
+        if self.order.get() == Order::FirstIn {
+            return self.items.to_python(&originals().deque);
+        }
+        // SAFETY: `list` lives as long as the interpreter.
+        let list = unsafe { Object::from_borrowed((&raw mut sys::PyList_Type).cast()) };
+        self.items.to_python(&list)
+    }
+
+    /// Calls a method by its name.
+    fn call(self, name: &Object, arguments: &[&Object]) -> Outcome<Object> {
+        self.object().call_method(name, arguments)
+    }
+
+    /// `empty()`, overridden or not.
+    #[inline]
+    fn is_empty(self) -> Outcome<bool> {
+        if self.is_plain() {
+            self.items.is_empty()
+        } else {
+            self.call(&originals().names.empty, &[])?.is_true()
+        }
+    }
+
+    /// `full()`, overridden or not.
+    #[inline]
+    fn is_full(self) -> Outcome<bool> {
+        if self.is_plain() {
+            self.has_maximum()
+        } else {
+            self.call(&originals().names.full, &[])?.is_true()
+        }
+    }
+
+    /// The base's `full()`.
+    #[inline]
+    fn has_maximum(self) -> Outcome<bool> {
+        if !self.maximum.is_positive()? {
+            return Ok(false);
+        }
+        if self.is_plain() {
+            let length = i64::try_from(self.items.len()?).unwrap_or(i64::MAX);
+            return Count::new(length).is_at_least(&self.maximum);
+        }
+        let size = Count::new(0);
+        size.assign(&self.call(&originals().names.qsize, &[])?);
+        size.is_at_least(&self.maximum)
+    }
+
+    /// The base's `_put`.
+    #[inline]
+    fn put_item(self, item: &Object) -> Outcome<()> {
+        if self.order.get() == Order::Smallest {
+            let heap = self.python_items()?;
+            return originals().heap_push.call(&[&heap, item], None).map(drop);
+        }
+        self.items.push_back(item)
+    }
+
+    /// The base's `_get`.
+    #[inline]
+    fn get_item(self) -> Outcome<Object> {
+        match self.order.get() {
+            Order::FirstIn => self.items.pop_front(),
+            Order::LastIn => self.items.pop_back(),
+            Order::Smallest => originals().heap_pop.call1(&self.python_items()?),
+        }
+    }
+
+    /// `_get()`, overridden or not.
+    #[inline]
+    fn take_item(self) -> Outcome<Object> {
+        if self.is_plain() {
+            self.get_item()
+        } else {
+            self.call(&originals().names.get_item, &[])
+        }
+    }
+
+    /// The base's `put_nowait(item)`.
+    fn put_nowait(self, item: &Object) -> Outcome<()> {
+        if self.shut_down.get() {
+            return Err(shut_down_error());
+        }
+        if self.is_full()? {
+            return Err(raise(&originals().queue_full));
+        }
+        if self.is_plain() {
+            self.put_item(item)?;
+        } else {
+            self.call(&originals().names.put_item, &[item])?;
+        }
+        self.unfinished.set(self.unfinished.get() + 1);
+        if let Some(finished) = self.finished.get() {
+            finished.unset();
+        }
+        wake_next(&self.getters)
+    }
+
+    /// The base's `get_nowait()`.
+    fn get_nowait(self) -> Outcome<Object> {
+        if self.is_empty()? {
+            return Err(if self.shut_down.get() {
+                shut_down_error()
+            } else {
+                raise(&originals().queue_empty)
+            });
+        }
+        let item = self.take_item()?;
+        wake_next(&self.putters)?;
+        Ok(item)
+    }
+
+    fn task_done(self) -> Outcome<()> {
+        let unfinished = self.unfinished.get();
+        if unfinished <= 0 {
+            return Err(Raised::value_error("task_done() called too many times"));
+        }
+        self.unfinished.set(unfinished - 1);
+        if unfinished == 1 {
+            self.set_finished()?;
+        }
+        Ok(())
+    }
+
+    fn set_finished(self) -> Outcome<()> {
+        match self.finished.get() {
+            Some(finished) => finished.this().set(),
+            None => Ok(()),
+        }
+    }
+
+    /// `shutdown(immediate=False)`.
+    fn shut_down(self, immediate: bool) -> Outcome<()> {
+        self.value().shut_down.set(true);
+        if immediate {
+            while !self.is_empty()? {
+                self.take_item()?;
+                let unfinished = self.unfinished.get();
+                if unfinished > 0 {
+                    self.unfinished.set(unfinished - 1);
+                }
+            }
+            if self.unfinished.get() == 0 {
+                self.set_finished()?;
+            }
+        }
+        wake_all(&self.getters)?;
+        wake_all(&self.putters)
+    }
+
+    /// The base's `_format()`.
+    fn format(self) -> Outcome<String> {
+        let mut parts = format!("maxsize={}", self.maximum.get()?.repr_text()?);
+        if !self.items.is_empty()? {
+            let items = Object::list(self.items.items()?)?.repr_text()?;
+            parts += &format!(" _queue={items}");
+        }
+        for (name, waiters) in [("_getters", &self.getters), ("_putters", &self.putters)] {
+            let count = waiters.len()?;
+            if count > 0 {
+                parts += &format!(" {name}[{count}]");
+            }
+        }
+        if self.unfinished.get() != 0 {
+            parts += &format!(" tasks={}", self.unfinished.get());
+        }
+        if self.value().shut_down.get() {
+            parts += " shutdown";
+        }
+        Ok(parts)
+    }
+
+    /// `_format()`, overridden or not.
+    fn formatted(self) -> Outcome<String> {
+        if self.is_plain() {
+            self.format()
+        } else {
+            self.call(&originals().names.format, &[])?.to_text()
+        }
+    }
+
+    fn class_name(self) -> Outcome<String> {
+        let class = self.object().type_object();
+        class.get_attr(&text("__name__")?)?.to_text()
+    }
+
+    /// Begins to wait in one of the lists.
+    #[inline]
+    fn join_list(self, waiters: &Deque) -> Outcome<(Object, Awaited)> {
+        let future = self.bound_loop.create_future(&self.object())?;
+        waiters.push_back(&future)?;
+        let awaited = Awaited::new(&future)?;
+        Ok((future, awaited))
+    }
+
+    /// A wait has failed: who was woken for nothing wakes the next, if there is `room`.
+    #[cold]
+    fn leave_list(
+        self,
+        raised: Raised,
+        waiters: &Deque,
+        future: &Object,
+        room: impl FnOnce() -> Outcome<bool>,
+    ) -> Raised {
+        let exception = raised.take();
+        let clean_up = || {
+            match This::<Future>::from_exact(future) {
+                Some(native) => {
+                    native.cancel_future(None)?;
+                }
+                None => {
+                    future.call_method(&imports().names.cancel, &[])?;
+                }
+            }
+            waiters.remove(future)?;
+            if room()? && !is_future_cancelled(future)? {
+                wake_next(waiters)?;
+            }
+            Ok(())
+        };
+        match clean_up() {
+            Ok(()) => Raised::exception(&exception),
+            Err(raised) => raised,
+        }
+    }
+}
+
+/// `await queue.get()`.
+pub(crate) struct Get {
+    queue: Own<Queue>,
+    /// The future it waits for, while it waits.
+    waits: Option<(Object, Awaited)>,
+}
+
+impl Steps for Get {
+    #[inline]
+    fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
+        let queue = self.queue.this();
+        if let Some((future, awaited)) = &self.waits {
+            match awaited.resume(thrown) {
+                Ok(Progress::Yielded(item)) => return Ok(Progress::Yielded(item)),
+                Ok(Progress::Returned(_)) => {}
+                Err(raised) => {
+                    let room = || queue.is_empty().map(|empty| !empty);
+                    return Err(queue.leave_list(raised, &queue.getters, future, room));
+                }
+            }
+            self.waits = None;
+        }
+        if queue.is_empty()? {
+            if queue.value().shut_down.get() && queue.is_empty()? {
+                return Err(shut_down_error());
+            }
+            self.waits = Some(queue.join_list(&queue.getters)?);
+            return self.resume(None);
+        }
+        if queue.is_plain() {
+            return queue.get_nowait().map(Progress::Returned);
+        }
+        queue
+            .call(&originals().names.get_nowait, &[])
+            .map(Progress::Returned)
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        visitor.own(&self.queue)?;
+        visit_wait(&self.waits, visitor)
+    }
+}
+
+/// `await queue.put(item)`.
+pub(crate) struct Put {
+    queue: Own<Queue>,
+    item: Object,
+    /// The future it waits for, while it waits.
+    waits: Option<(Object, Awaited)>,
+}
+
+impl Steps for Put {
+    #[inline]
+    fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
+        let queue = self.queue.this();
+        if let Some((future, awaited)) = &self.waits {
+            match awaited.resume(thrown) {
+                Ok(Progress::Yielded(item)) => return Ok(Progress::Yielded(item)),
+                Ok(Progress::Returned(_)) => {}
+                Err(raised) => {
+                    let room = || queue.is_full().map(|full| !full);
+                    return Err(queue.leave_list(raised, &queue.putters, future, room));
+                }
+            }
+            self.waits = None;
+        }
+        if queue.is_full()? {
+            if queue.value().shut_down.get() {
+                return Err(shut_down_error());
+            }
+            self.waits = Some(queue.join_list(&queue.putters)?);
+            return self.resume(None);
+        }
+        if queue.is_plain() {
+            queue.put_nowait(&self.item)?;
+            return Ok(Progress::Returned(none()));
+        }
+        queue
+            .call(&originals().names.put_nowait, &[&self.item])
+            .map(Progress::Returned)
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        visitor.own(&self.queue)?;
+        visitor.object(&self.item)?;
+        visit_wait(&self.waits, visitor)
+    }
+}
+
+/// `await queue.join()`.
+pub(crate) struct Join {
+    queue: Own<Queue>,
+    wait: Option<WaitEvent>,
+}
+
+impl Steps for Join {
+    fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
+        if self.wait.is_none() {
+            let queue = self.queue.this();
+            match queue.finished.get() {
+                Some(finished) if queue.unfinished.get() > 0 => {
+                    self.wait = Some(WaitEvent::new(finished));
+                }
+                _ => return Ok(Progress::Returned(none())),
+            }
+        }
+        match self.wait.as_mut().map(|wait| wait.resume(thrown)) {
+            Some(Ok(Progress::Yielded(item))) => Ok(Progress::Yielded(item)),
+            Some(Err(raised)) => Err(raised),
+            Some(Ok(Progress::Returned(_))) | None => Ok(Progress::Returned(none())),
+        }
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        visitor.own(&self.queue)?;
+        match &self.wait {
+            Some(wait) => wait.visit(visitor),
+            None => Ok(()),
+        }
+    }
+}
+
+fn visit_wait(waits: &Option<(Object, Awaited)>, visitor: Visitor<'_>) -> Result<(), c_int> {
+    match waits {
+        Some((future, awaited)) => {
+            visitor.object(future)?;
+            awaited.visit(visitor)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Builds the Python types.
+pub(crate) fn build(module: &Object) -> Outcome<()> {
+    TypeBuilder::<Queue>::new(
+        c"A queue between tasks: asyncio.Queue, native.\n\n\
+        With `maxsize` items in it, put() waits; with 0 or less there is no limit.",
+    )
+    .subclassable()
+    .init(|this, arguments| this.initialise(arguments))
+    .unary(sys::Py_tp_repr, |this| {
+        let (name, format) = (this.class_name()?, this.formatted()?);
+        text(&format!("<{name} at {:p} {format}>", this.as_ptr()))
+    })
+    .unary(sys::Py_tp_str, |this| {
+        let (name, format) = (this.class_name()?, this.formatted()?);
+        text(&format!("<{name} {format}>"))
+    })
+    .methods(methods(method_table()))
+    .attributes(attributes(attribute_table()))
+    .build(module, None)?;
+    add_functions()?;
+    TypeBuilder::<LifoQueue>::new(
+        c"A queue that gives its newest item first: asyncio.LifoQueue, native.",
+    )
+    .subclassable()
+    .attributes(attributes(vec![crate::identity::class_attribute::<
+        LifoQueue,
+        _,
+    >(|| &originals().lifo_queue)]))
+    .build(module, Some(&TYPE))?;
+    TypeBuilder::<PriorityQueue>::new(
+        c"A queue that gives its smallest item first: asyncio.PriorityQueue, native.\n\n\
+        Items are mostly tuples (priority, data).",
+    )
+    .subclassable()
+    .attributes(attributes(vec![crate::identity::class_attribute::<
+        PriorityQueue,
+        _,
+    >(|| &originals().priority_queue)]))
+    .build(module, Some(&TYPE))
+}
+
+fn method_table() -> Vec<Method> {
+    type Self_<'a> = This<'a, Queue>;
+    let mut table = vec![
+        Method::no_arguments(
+            c"qsize",
+            |this: Self_<'_>| Object::from_i64(i64::try_from(this.items.len()?).unwrap_or(i64::MAX)),
+            c"Return the number of items in the queue.",
+        ),
+        Method::no_arguments(
+            c"empty",
+            |this: Self_<'_>| this.items.is_empty().map(Object::from_bool),
+            c"Return True if there is no item in the queue.",
+        ),
+        Method::no_arguments(
+            c"full",
+            |this: Self_<'_>| this.has_maximum().map(Object::from_bool),
+            c"Return True if there are `maxsize` items in the queue.",
+        ),
+        Method::named_argument(
+            c"put_nowait",
+            || ("put_nowait", c"item"),
+            |this: Self_<'_>, item: &Object| this.put_nowait(item).map(|()| none()),
+            c"Put an item into the queue.\n\nRaises QueueFull when there is no room.",
+        ),
+        Method::no_arguments(
+            c"get_nowait",
+            |this: Self_<'_>| this.get_nowait(),
+            c"Take an item out of the queue and return it.\n\nRaises QueueEmpty when there is none.",
+        ),
+        Method::no_arguments(
+            c"task_done",
+            |this: Self_<'_>| this.task_done().map(|()| none()),
+            c"Say that an item that was taken out is dealt with.\n\n\
+            Raises ValueError when it is called more often than items were put.",
+        ),
+        Method::named_argument(
+            c"_init",
+            || ("_init", c"maxsize"),
+            |this: Self_<'_>, _: &Object| this.reset_items().map(|()| none()),
+            c"Make `_queue`; for subclasses to override.",
+        ),
+        Method::named_argument(
+            c"_put",
+            || ("_put", c"item"),
+            |this: Self_<'_>, item: &Object| this.put_item(item).map(|()| none()),
+            c"Put an item into `_queue`; for subclasses to override.",
+        ),
+        Method::no_arguments(
+            c"_get",
+            |this: Self_<'_>| this.get_item(),
+            c"Take an item out of `_queue`; for subclasses to override.",
+        ),
+        Method::named_argument(
+            c"_wakeup_next",
+            || ("_wakeup_next", c"waiters"),
+            |_: Self_<'_>, waiters: &Object| {
+                let list = Deque::new();
+                list.assign(Some(waiters));
+                wake_next(&list).map(|()| none())
+            },
+            c"Wake the first of `waiters` that is not awake.",
+        ),
+        Method::no_arguments(
+            c"_format",
+            |this: Self_<'_>| text(&this.format()?),
+            c"Return what str() and repr() say of it.",
+        ),
+        Method::class_getitem(),
+        Method::any_arguments(
+            c"__reduce_ex__",
+            |this: Self_<'_>, _: Arguments<'_>| reduce_queue(this),
+            c"Pickle it with its attributes.",
+        ),
+        Method::one_argument(
+            c"__setstate__",
+            |this: Self_<'_>, state: &Object| set_state(this, state),
+            c"Set the attributes that were pickled.",
+        ),
+    ];
+    if originals().queue_shut_down.is_some() {
+        table.push(Method::any_arguments(
+            c"shutdown",
+            |this: Self_<'_>, arguments: Arguments<'_>| {
+                const SHUTDOWN: Signature<1> = Signature {
+                    function: "shutdown",
+                    names: [c"immediate"],
+                    positional: 1,
+                    required: 0,
+                };
+                let [immediate] = SHUTDOWN.parse(arguments)?;
+                let immediate = immediate.map_or(Ok(false), Object::is_true)?;
+                this.shut_down(immediate).map(|()| none())
+            },
+            c"Have put() raise QueueShutDown, and get() once the queue is empty.\n\n\
+            With `immediate` the queue is emptied. Everybody who waits is woken.",
+        ));
+    }
+    table
+}
+
+fn reduce_queue(this: This<'_, Queue>) -> Outcome<Object> {
+    let finished = this.finished.get().map_or_else(none, Own::into_object);
+    let deque = &originals().deque;
+    let mut state = vec![
+        ("_maxsize", this.maximum.get()?),
+        ("_getters", this.getters.to_python(deque)?),
+        ("_putters", this.putters.to_python(deque)?),
+        (
+            "_unfinished_tasks",
+            Object::from_i64(this.unfinished.get())?,
+        ),
+        ("_finished", finished),
+        ("_queue", this.python_items()?),
+    ];
+    if originals().queue_shut_down.is_some() {
+        let shut_down = this.value().shut_down.get();
+        state.push(("_is_shutdown", Object::from_bool(shut_down)));
+    }
+    reduce(this, &state)
+}
+
+fn attribute_table() -> Vec<GetSet> {
+    type Self_<'a> = This<'a, Queue>;
+    let mut table = vec![
+        crate::identity::class_attribute::<Queue, _>(|| &originals().queue),
+        GetSet::instance_dict(),
+        GetSet::read_only(
+            c"maxsize",
+            |this: Self_<'_>| this.maximum.get(),
+            c"How many items may be in the queue; 0 or less is no limit.",
+        ),
+        GetSet::read_write(
+            c"_maxsize",
+            |this: Self_<'_>| this.maximum.get(),
+            |this: Self_<'_>, value: Option<&Object>| {
+                this.maximum.assign(required(value, "_maxsize")?);
+                Ok(())
+            },
+            c"How many items may be in the queue; 0 or less is no limit.",
+        ),
+        GetSet::read_write(
+            c"_queue",
+            |this: Self_<'_>| this.python_items(),
+            |this: Self_<'_>, value: Option<&Object>| {
+                this.items.assign(Some(required(value, "_queue")?));
+                Ok(())
+            },
+            c"The items: a deque, or a list where the order is another.",
+        ),
+        GetSet::read_write(
+            c"_getters",
+            |this: Self_<'_>| this.getters.to_python(&originals().deque),
+            |this: Self_<'_>, value: Option<&Object>| {
+                this.getters.assign(Some(required(value, "_getters")?));
+                Ok(())
+            },
+            c"The futures of those who wait in get().",
+        ),
+        GetSet::read_write(
+            c"_putters",
+            |this: Self_<'_>| this.putters.to_python(&originals().deque),
+            |this: Self_<'_>, value: Option<&Object>| {
+                this.putters.assign(Some(required(value, "_putters")?));
+                Ok(())
+            },
+            c"The futures of those who wait in put().",
+        ),
+        GetSet::read_write(
+            c"_unfinished_tasks",
+            |this: Self_<'_>| Object::from_i64(this.unfinished.get()),
+            |this: Self_<'_>, value: Option<&Object>| {
+                let value = required(value, "_unfinished_tasks")?.to_i64()?;
+                this.unfinished.set(value);
+                Ok(())
+            },
+            c"How many items were put for which task_done() was not called.",
+        ),
+        GetSet::read_write(
+            c"_finished",
+            |this: Self_<'_>| Ok(this.finished.get().map_or_else(none, Own::into_object)),
+            |this: Self_<'_>, value: Option<&Object>| {
+                let value = required(value, "_finished")?;
+                let Some(event) = This::<Event>::from_object(value) else {
+                    return Err(Raised::type_error("an Event of ferrio was expected"));
+                };
+                this.finished.set(event.own());
+                Ok(())
+            },
+            c"The event that join() waits for.",
+        ),
+        GetSet::read_write(
+            c"_loop",
+            |this: Self_<'_>| Ok(this.bound_loop.get()),
+            |this: Self_<'_>, value: Option<&Object>| {
+                this.bound_loop.assign(value);
+                Ok(())
+            },
+            c"The loop that it belongs to, or None before the first wait.",
+        ),
+    ];
+    if originals().queue_shut_down.is_some() {
+        table.push(GetSet::read_write(
+            c"_is_shutdown",
+            |this: Self_<'_>| Ok(Object::from_bool(this.value().shut_down.get())),
+            |this: Self_<'_>, value: Option<&Object>| {
+                let value = required(value, "_is_shutdown")?.is_true()?;
+                this.value().shut_down.set(value);
+                Ok(())
+            },
+            c"Whether shutdown() was called.",
+        ));
+    }
+    table
+}
+
+fn add_functions() -> Outcome<()> {
+    let function = get(&originals().queue, c"get")?;
+    let function = Function::make(&function, "ferrio", |function, arguments| {
+        const GET: Signature<1> = Signature {
+            function: "Queue.get",
+            names: [c"self"],
+            positional: 1,
+            required: 1,
+        };
+        let [this] = GET.parse(arguments)?;
+        let queue = receiver(this, "Queue.get")?;
+        Coroutine::make(function, Get { queue, waits: None })
+    })?;
+    TYPE.add_attribute(c"get", &function.into_object())?;
+    let function = get(&originals().queue, c"put")?;
+    let function = Function::make(&function, "ferrio", |function, arguments| {
+        const PUT: Signature<2> = Signature {
+            function: "Queue.put",
+            names: [c"self", c"item"],
+            positional: 2,
+            required: 2,
+        };
+        let [this, item] = PUT.parse(arguments)?;
+        let plan = Put {
+            queue: receiver(this, "Queue.put")?,
+            item: item.map_or_else(none, Clone::clone),
+            waits: None,
+        };
+        Coroutine::make(function, plan)
+    })?;
+    TYPE.add_attribute(c"put", &function.into_object())?;
+    let function = get(&originals().queue, c"join")?;
+    let function = Function::make(&function, "ferrio", |function, arguments| {
+        const JOIN: Signature<1> = Signature {
+            function: "Queue.join",
+            names: [c"self"],
+            positional: 1,
+            required: 1,
+        };
+        let [this] = JOIN.parse(arguments)?;
+        let queue = receiver(this, "Queue.join")?;
+        Coroutine::make(function, Join { queue, wait: None })
+    })?;
+    TYPE.add_attribute(c"join", &function.into_object())
+}

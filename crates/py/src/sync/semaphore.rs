@@ -1,0 +1,468 @@
+//! `Semaphore` and `BoundedSemaphore`: so many tasks at a time.
+
+use std::ffi::{CStr, c_int};
+
+use super::count::Count;
+use super::event::{leave, receiver};
+use super::lock::add_context_manager;
+use super::{
+    BoundLoop, Deque, describe, describe_waiters, is_cancelled_error, is_future_cancelled,
+    is_future_done, reduce, set_state, wake,
+};
+use crate::awaitable::{Awaited, Coroutine, Steps};
+use crate::ffi::{
+    Arguments, Extends, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
+    Progress, Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none,
+    required, sys,
+};
+use crate::originals::{get, originals};
+
+/// The native part of a `Semaphore`.
+#[repr(C)]
+pub(crate) struct Semaphore {
+    dict: ObjectCell,
+    weak_references: ObjectCell,
+    bound_loop: BoundLoop,
+    waiters: Deque,
+    value: Count,
+}
+
+/// A semaphore that may not be released more often than it was acquired.
+#[repr(C)]
+pub(crate) struct BoundedSemaphore {
+    /// First, so that one's methods work on the other.
+    semaphore: Semaphore,
+    bound: Count,
+}
+
+static TYPE: TypeObject = TypeObject::new();
+static BOUNDED: TypeObject = TypeObject::new();
+
+// SAFETY: `TYPE` is built for `Semaphore` in `build`; the offsets are those of fields that only
+// CPython touches.
+unsafe impl Native for Semaphore {
+    const NAME: &'static CStr = c"ferrio._ferrio.Semaphore";
+    const DICT_OFFSET: Option<usize> = Some(std::mem::offset_of!(Semaphore, dict));
+    const WEAK_REFERENCES_OFFSET: Option<usize> =
+        Some(std::mem::offset_of!(Semaphore, weak_references));
+
+    fn type_object() -> &'static TypeObject {
+        &TYPE
+    }
+
+    fn create() -> Outcome<Semaphore> {
+        Ok(Semaphore {
+            dict: ObjectCell::new(),
+            weak_references: ObjectCell::new(),
+            bound_loop: BoundLoop::new(),
+            waiters: Deque::absent(),
+            value: Count::new(1),
+        })
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        self.bound_loop.visit(visitor)?;
+        self.waiters.visit(visitor)?;
+        self.value.visit(visitor)
+    }
+
+    fn clear(&self) {
+        self.bound_loop.clear();
+        self.waiters.clear();
+        self.value.clear();
+    }
+}
+
+// SAFETY: `BOUNDED` is built for `BoundedSemaphore` in `build`; the offsets are those of the
+// semaphore at offset 0.
+unsafe impl Native for BoundedSemaphore {
+    const NAME: &'static CStr = c"ferrio._ferrio.BoundedSemaphore";
+    const DICT_OFFSET: Option<usize> = Semaphore::DICT_OFFSET;
+    const WEAK_REFERENCES_OFFSET: Option<usize> = Semaphore::WEAK_REFERENCES_OFFSET;
+
+    fn type_object() -> &'static TypeObject {
+        &BOUNDED
+    }
+
+    fn create() -> Outcome<BoundedSemaphore> {
+        Ok(BoundedSemaphore {
+            semaphore: Semaphore::create()?,
+            bound: Count::new(1),
+        })
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        self.semaphore.visit(visitor)?;
+        self.bound.visit(visitor)
+    }
+
+    fn clear(&self) {
+        self.semaphore.clear();
+        self.bound.clear();
+    }
+}
+
+// SAFETY: `BoundedSemaphore` is `repr(C)` and begins with a `Semaphore`; `build` gives the base.
+unsafe impl Extends<Semaphore> for BoundedSemaphore {}
+
+const INIT: Signature<1> = Signature {
+    function: "Semaphore",
+    names: [c"value"],
+    positional: 1,
+    required: 0,
+};
+
+impl This<'_, Semaphore> {
+    /// `__init__(value=1)`.
+    fn initialise(self, arguments: Arguments<'_>) -> Outcome<()> {
+        let [value] = INIT.parse(arguments)?;
+        let one = Object::from_i64(1)?;
+        let start = Count::new(0);
+        start.assign(value.unwrap_or(&one));
+        if start.is_negative()? {
+            return Err(Raised::value_error("Semaphore initial value must be >= 0"));
+        }
+        self.value.assign(value.unwrap_or(&one));
+        self.waiters.clear();
+        Ok(())
+    }
+
+    /// Whether its acquire() is the native one, for certain.
+    #[inline]
+    pub(crate) fn is_plain(self) -> bool {
+        let class = self.object().type_ptr();
+        (class == TYPE.as_ptr() || class == BOUNDED.as_ptr()) && self.dict.has_no_attributes()
+    }
+
+    /// `locked()`: whether acquire() would have to wait.
+    #[inline]
+    fn is_locked(self) -> Outcome<bool> {
+        if self.value.is_zero()? {
+            return Ok(true);
+        }
+        if self.waiters.is_empty()? {
+            return Ok(false);
+        }
+        for waiter in self.waiters.items()? {
+            if !is_future_cancelled(&waiter)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// `release()` of the semaphore without a bound.
+    #[inline]
+    pub(crate) fn release(self) -> Outcome<()> {
+        self.value.add(1)?;
+        self.wake_next().map(drop)
+    }
+
+    /// Wakes the first who is not awake; whether there was one.
+    #[inline]
+    fn wake_next(self) -> Outcome<bool> {
+        if self.waiters.is_empty()? {
+            return Ok(false);
+        }
+        let truth = Object::from_bool(true);
+        // The first one nearly always is.
+        if let Some(first) = self.waiters.first()?
+            && self.wake_one(&first, &truth)?
+        {
+            return Ok(true);
+        }
+        for waiter in self.waiters.items()? {
+            if self.wake_one(&waiter, &truth)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    #[inline]
+    fn wake_one(self, waiter: &Object, truth: &Object) -> Outcome<bool> {
+        if is_future_done(waiter)? {
+            return Ok(false);
+        }
+        self.value.add(-1)?;
+        wake(waiter, truth)
+    }
+
+    /// What a wait ends with: others may have come who had to wait for their turn.
+    fn wake_all_there_is_room_for(self) -> Outcome<()> {
+        while self.value.is_positive()? {
+            if !self.wake_next()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `await semaphore.acquire()`.
+pub(crate) struct AcquireSemaphore {
+    semaphore: Own<Semaphore>,
+    /// The future it waits for, once it waits.
+    waits: Option<(Object, Awaited)>,
+}
+
+impl AcquireSemaphore {
+    #[inline]
+    pub(crate) fn new(semaphore: Own<Semaphore>) -> AcquireSemaphore {
+        AcquireSemaphore {
+            semaphore,
+            waits: None,
+        }
+    }
+
+    /// `self.locked()`, overridden or not.
+    #[inline]
+    fn is_locked(&self) -> Outcome<bool> {
+        let semaphore = self.semaphore.this();
+        if semaphore.is_plain() {
+            return semaphore.is_locked();
+        }
+        semaphore
+            .object()
+            .call_method(&originals().names.locked, &[])?
+            .is_true()
+    }
+
+    /// The wait was cancelled: what was given to it meanwhile is given back.
+    #[cold]
+    fn give_back(&self, future: &Object) -> Outcome<()> {
+        let semaphore = self.semaphore.this();
+        if originals().semaphore_wakes_all {
+            if is_future_done(future)? && !is_future_cancelled(future)? {
+                semaphore.value.add(1)?;
+            }
+        } else if !is_future_cancelled(future)? {
+            semaphore.value.add(1)?;
+            semaphore.wake_next()?;
+        }
+        Ok(())
+    }
+}
+
+impl Steps for AcquireSemaphore {
+    #[inline]
+    fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
+        let semaphore = self.semaphore.this();
+        let Some((future, awaited)) = &self.waits else {
+            if !self.is_locked()? {
+                semaphore.value.add(-1)?;
+                return Ok(Progress::Returned(Object::from_bool(true)));
+            }
+            let future = semaphore.bound_loop.create_future(&semaphore.object())?;
+            semaphore.waiters.push_back(&future)?;
+            let awaited = Awaited::new(&future)?;
+            self.waits = Some((future, awaited));
+            return self.resume(None);
+        };
+        let outcome = match awaited.resume(thrown) {
+            Ok(Progress::Yielded(item)) => return Ok(Progress::Yielded(item)),
+            Ok(Progress::Returned(_)) => Ok(()),
+            Err(raised) => Err(raised),
+        };
+        match leave(&semaphore.waiters, future, outcome) {
+            Ok(()) => {
+                if originals().semaphore_wakes_all {
+                    semaphore.wake_all_there_is_room_for()?;
+                } else if semaphore.value.is_positive()? {
+                    semaphore.wake_next()?;
+                }
+                Ok(Progress::Returned(Object::from_bool(true)))
+            }
+            Err(raised) => {
+                let cancelled = is_cancelled_error(&raised);
+                let exception = raised.take();
+                if cancelled {
+                    self.give_back(future)?;
+                }
+                if originals().semaphore_wakes_all {
+                    semaphore.wake_all_there_is_room_for()?;
+                }
+                Err(Raised::exception(&exception))
+            }
+        }
+    }
+
+    fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
+        visitor.own(&self.semaphore)?;
+        match &self.waits {
+            Some((future, awaited)) => {
+                visitor.object(future)?;
+                awaited.visit(visitor)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The attributes that a semaphore is pickled with.
+fn reduce_semaphore(this: This<'_, Semaphore>) -> Outcome<Object> {
+    let waiters = this.waiters.to_python(&originals().deque)?;
+    let value = this.value.get()?;
+    let object = this.object();
+    match This::<BoundedSemaphore>::from_object(&object) {
+        None => reduce(this, &[("_waiters", waiters), ("_value", value)]),
+        Some(bounded) => reduce(
+            this,
+            &[
+                ("_bound_value", bounded.bound.get()?),
+                ("_waiters", waiters),
+                ("_value", value),
+            ],
+        ),
+    }
+}
+
+/// Builds the Python types.
+pub(super) fn build(module: &Object) -> Outcome<()> {
+    type Self_<'a> = This<'a, Semaphore>;
+    let table = methods(vec![
+        Method::no_arguments(
+            c"locked",
+            |this: Self_<'_>| this.is_locked().map(Object::from_bool),
+            c"Return True if acquire() would have to wait.",
+        ),
+        Method::no_arguments(
+            c"release",
+            |this: Self_<'_>| this.release().map(|()| none()),
+            c"Count up by one and wake the first who waits.",
+        ),
+        Method::no_arguments(
+            c"_wake_up_next",
+            |this: Self_<'_>| {
+                let woken = this.wake_next()?;
+                Ok(if originals().semaphore_wakes_all {
+                    Object::from_bool(woken)
+                } else {
+                    none()
+                })
+            },
+            c"Wake the first who is not awake.",
+        ),
+        Method::any_arguments(
+            c"__reduce_ex__",
+            |this: Self_<'_>, _: Arguments<'_>| reduce_semaphore(this),
+            c"Pickle it with its attributes.",
+        ),
+        Method::one_argument(
+            c"__setstate__",
+            |this: Self_<'_>, state: &Object| set_state(this, state),
+            c"Set the attributes that were pickled.",
+        ),
+    ]);
+    let attributes_ = attributes(vec![
+        crate::identity::class_attribute::<Semaphore, _>(|| &originals().semaphore),
+        GetSet::instance_dict(),
+        GetSet::read_write(
+            c"_waiters",
+            |this: Self_<'_>| this.waiters.to_python(&originals().deque),
+            |this: Self_<'_>, value: Option<&Object>| {
+                this.waiters.assign(Some(required(value, "_waiters")?));
+                Ok(())
+            },
+            c"The futures of those who wait; None when nobody has had to yet.",
+        ),
+        GetSet::read_write(
+            c"_value",
+            |this: Self_<'_>| this.value().value.get(),
+            |this: Self_<'_>, value: Option<&Object>| {
+                this.value().value.assign(required(value, "_value")?);
+                Ok(())
+            },
+            c"How many may still acquire it at once.",
+        ),
+        GetSet::read_write(
+            c"_loop",
+            |this: Self_<'_>| Ok(this.bound_loop.get()),
+            |this: Self_<'_>, value: Option<&Object>| {
+                this.bound_loop.assign(value);
+                Ok(())
+            },
+            c"The loop that it belongs to, or None before the first wait.",
+        ),
+    ]);
+    TypeBuilder::<Semaphore>::new(
+        c"A counter that acquire() takes from and release() gives to: asyncio.Semaphore, native.\n\n\
+        At zero, acquire() waits.",
+    )
+    .subclassable()
+    .init(|this, arguments| this.initialise(arguments))
+    .unary(sys::Py_tp_repr, |this| {
+        let locked = this
+            .object()
+            .call_method(&originals().names.locked, &[])?
+            .is_true()?;
+        let state = if locked {
+            "locked".to_owned()
+        } else {
+            format!("unlocked, value:{}", this.value().value.get()?.to_text()?)
+        };
+        describe(this, &describe_waiters(&state, this.waiters.len()?))
+    })
+    .methods(table)
+    .attributes(attributes_)
+    .build(module, None)?;
+    let acquire = get(&originals().semaphore, c"acquire")?;
+    let acquire = Function::make(&acquire, "ferrio", |function, arguments| {
+        const ACQUIRE: Signature<1> = Signature {
+            function: "Semaphore.acquire",
+            names: [c"self"],
+            positional: 1,
+            required: 1,
+        };
+        let [this] = ACQUIRE.parse(arguments)?;
+        let this = receiver(this, "Semaphore.acquire")?;
+        Coroutine::make(function, AcquireSemaphore::new(this))
+    })?;
+    TYPE.add_attribute(c"acquire", &acquire.into_object())?;
+    add_context_manager::<Semaphore>()?;
+    build_bounded(module)
+}
+
+fn build_bounded(module: &Object) -> Outcome<()> {
+    type Self_<'a> = This<'a, BoundedSemaphore>;
+    let table = methods(vec![Method::no_arguments(
+        c"release",
+        |this: Self_<'_>| {
+            let semaphore = this.upcast::<Semaphore>();
+            if semaphore.value().value.is_at_least(&this.bound)? {
+                return Err(Raised::value_error(
+                    "BoundedSemaphore released too many times",
+                ));
+            }
+            semaphore.release().map(|()| none())
+        },
+        c"Count up by one and wake the first who waits.\n\n\
+        Raises ValueError when that would exceed the first value.",
+    )]);
+    let attributes = attributes(vec![
+        crate::identity::class_attribute::<BoundedSemaphore, _>(|| &originals().bounded_semaphore),
+        GetSet::read_write(
+            c"_bound_value",
+            |this: Self_<'_>| this.bound.get(),
+            |this: Self_<'_>, value: Option<&Object>| {
+                this.bound.assign(required(value, "_bound_value")?);
+                Ok(())
+            },
+            c"The value that it may not exceed.",
+        ),
+    ]);
+    TypeBuilder::<BoundedSemaphore>::new(
+        c"A semaphore that cannot be released more often than acquired:\n\
+        asyncio.BoundedSemaphore, native.",
+    )
+    .subclassable()
+    .init(|this, arguments| {
+        let [value] = INIT.parse(arguments)?;
+        let one = Object::from_i64(1)?;
+        this.bound.assign(value.unwrap_or(&one));
+        this.upcast::<Semaphore>().initialise(arguments)
+    })
+    .methods(table)
+    .attributes(attributes)
+    .build(module, Some(&TYPE))
+}

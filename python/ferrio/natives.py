@@ -1,0 +1,59 @@
+"""What of asyncio is native, and ``install()``'s part of putting it in asyncio's places.
+
+Code that has imported asyncio's versions before goes on with them; both kinds work side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.threads
+from types import ModuleType
+from typing import Any
+
+from ferrio import _ferrio
+
+# asyncio's modules in which its names are replaced: where they are defined, and where they were
+# imported into.
+_PLACES: tuple[ModuleType, ...] = (
+    asyncio,
+    asyncio.locks,
+    asyncio.queues,
+    asyncio.tasks,
+    asyncio.streams,
+    asyncio.timeouts,
+    asyncio.taskgroups,
+    asyncio.threads,
+)
+
+NAMES = (
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
+    "LifoQueue",
+    "Lock",
+    "PriorityQueue",
+    "Queue",
+    "Semaphore",
+    "sleep",
+)
+
+# Kept from the first import on: whatever stands in asyncio later, these are its own.
+_ORIGINALS: dict[str, Any] = {name: getattr(asyncio, name) for name in NAMES}
+
+
+class Replacement:
+    """asyncio's names, replaced from the making of this until ``undo()``."""
+
+    def __init__(self) -> None:
+        self._replaced: list[tuple[ModuleType, str]] = []
+        for place in _PLACES:
+            for name in NAMES:
+                if vars(place).get(name) is _ORIGINALS[name]:
+                    setattr(place, name, getattr(_ferrio, name))
+                    self._replaced.append((place, name))
+
+    def undo(self) -> None:
+        """Put asyncio's own back, unless somebody else has replaced them since."""
+        for place, name in self._replaced:
+            if vars(place).get(name) is getattr(_ferrio, name):
+                setattr(place, name, _ORIGINALS[name])
