@@ -14,7 +14,7 @@ from ferrio import _ferrio
 
 # asyncio's modules in which its names are replaced: where they are defined, and where they were
 # imported into.
-_PLACES: tuple[ModuleType, ...] = (
+PLACES: tuple[ModuleType, ...] = (
     asyncio,
     asyncio.locks,
     asyncio.queues,
@@ -46,7 +46,7 @@ class Replacement:
 
     def __init__(self) -> None:
         self._replaced: list[tuple[ModuleType, str]] = []
-        for place in _PLACES:
+        for place in PLACES:
             for name in NAMES:
                 if vars(place).get(name) is _ORIGINALS[name]:
                     setattr(place, name, getattr(_ferrio, name))

@@ -10,9 +10,11 @@ import warnings
 import pytest
 
 import ferrio
+from ferrio import natives
 
 # What a program gets from ferrio that is not asyncio's own object.
 OWN_NAMES = {
+    *natives.NAMES,
     "EventLoop",
     "Future",
     "Runner",
@@ -51,7 +53,8 @@ def test_star_import_gives_every_name_and_no_other_loop():
     exec("from ferrio import *", namespace)
     assert set(ferrio.__all__) <= set(namespace)
     assert namespace["EventLoop"] is ferrio.EventLoop
-    assert namespace["sleep"] is asyncio.sleep
+    assert namespace["sleep"] is ferrio.sleep
+    assert namespace["ensure_future"] is asyncio.ensure_future
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import weakref
 import pytest
 
 import ferrio
+from ferrio import natives
 from ferrio.registry import TaskRegistry
 
 
@@ -134,10 +135,58 @@ class TestInstall:
 
     @pytest.fixture(autouse=True)
     def _uninstalled_afterwards(self):
-        before = dict(vars(asyncio)), asyncio.get_event_loop_policy()
+        before = self._names(), asyncio.get_event_loop_policy()
         yield
         ferrio.uninstall()
-        assert (dict(vars(asyncio)), asyncio.get_event_loop_policy()) == before
+        assert (self._names(), asyncio.get_event_loop_policy()) == before
+
+    @staticmethod
+    def _names():
+        return {place.__name__: dict(vars(place)) for place in natives.PLACES}
+
+    def test_names_are_replaced_and_put_back(self):
+        originals = {name: getattr(asyncio, name) for name in natives.NAMES}
+        early_lock, early_sleep = asyncio.Lock, asyncio.sleep
+        ferrio.install()
+        for name in natives.NAMES:
+            assert getattr(asyncio, name) is getattr(ferrio, name)
+        assert asyncio.locks.Lock is ferrio.Lock
+        assert asyncio.queues.Queue is ferrio.Queue
+        assert asyncio.tasks.sleep is asyncio.streams.sleep is ferrio.sleep
+        native = asyncio.Queue()
+        assert isinstance(native, originals["Queue"])
+        assert isinstance(native, asyncio.Queue)
+
+        class Late(asyncio.Lock):
+            pass
+
+        async def main():
+            async with early_lock(), asyncio.Lock(), Late():
+                await early_sleep(0)
+                native.put_nowait(await asyncio.sleep(0, 1))
+
+        asyncio.run(main())
+        ferrio.uninstall()
+        assert {name: getattr(asyncio, name) for name in natives.NAMES} == originals
+        assert asyncio.run(native.get()) == 1
+
+    def test_a_name_that_somebody_else_replaced_stays(self, monkeypatch):
+        ferrio.install()
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncio, "sleep", mine := object())
+            ferrio.uninstall()
+            assert asyncio.sleep is mine
+            assert asyncio.tasks.sleep is not ferrio.sleep
+        asyncio.sleep = asyncio.tasks.sleep
+
+    def test_nothing_is_replaced_without_it(self):
+        async def main():
+            return type(asyncio.Lock()), asyncio.sleep
+
+        with asyncio.Runner(loop_factory=ferrio.new_event_loop) as runner:
+            lock, sleep = runner.run(main())
+        assert lock.__module__ == "asyncio.locks"
+        assert sleep.__module__ == "asyncio.tasks"
 
     def test_asyncio_makes_ferrios_loops(self):
         ferrio.install()

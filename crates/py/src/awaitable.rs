@@ -10,8 +10,8 @@ use std::ffi::{CStr, c_int};
 use crate::combinators::Sleep;
 use crate::ffi::{
     Arguments, FreeList, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
-    Progress, Raised, Slot, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, sys,
-    text,
+    Progress, Raised, Slot, This, TypeBuilder, TypeObject, Visitor, attributes, is_origin_tracked,
+    methods, none, origin, sys, text,
 };
 use crate::future::{Future, thrown_exception};
 use crate::originals::originals;
@@ -107,6 +107,8 @@ pub(crate) struct Coroutine {
     function: Slot<Own<Function>>,
     plan: Cell<Plan>,
     stage: Cell<Stage>,
+    /// Where it was made, if that is to be remembered.
+    origin: ObjectCell,
 }
 
 static TYPE: TypeObject = TypeObject::new();
@@ -163,13 +165,17 @@ impl Coroutine {
     /// The coroutine that a call of `function` returns.
     #[inline]
     pub(crate) fn make(function: This<'_, Function>, plan: impl Into<Plan>) -> Outcome<Object> {
-        Own::new(Coroutine {
+        let made = Own::new(Coroutine {
             weak_references: ObjectCell::new(),
             function: Slot::with(function.own()),
             plan: Cell::new(plan.into()),
             stage: Cell::new(Stage::Created),
-        })
-        .map(Own::into_object)
+            origin: ObjectCell::new(),
+        })?;
+        if is_origin_tracked() {
+            made.origin.assign(origin()?);
+        }
+        Ok(made.into_object())
     }
 }
 
@@ -499,12 +505,13 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         ),
         GetSet::read_only(
             c"cr_origin",
-            |_: Self_<'_>| Ok(none()),
-            c"None: where it was made is not recorded.",
+            |this: Self_<'_>| Ok(this.origin.get().unwrap_or_else(none)),
+            c"Where it was made, if sys.set_coroutine_origin_tracking_depth() asks for it.",
         ),
     ]);
     TypeBuilder::<Coroutine>::new(c"A coroutine whose body is native.")
         .only_from_rust()
+        .named_as_in_python()
         .unary(sys::Py_am_await, |this| this.begin())
         .send(|this, value| {
             this.check_sent(value)?;

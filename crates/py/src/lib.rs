@@ -73,6 +73,11 @@ fn functions() -> Vec<Method> {
             future::discard_from_awaited_by,
             c"asyncio's function of that name, which knows ferrio's futures as well.",
         ),
+        Method::function(
+            c"_make",
+            sync::make,
+            c"Make an object of a class without initialising it, for what was pickled.",
+        ),
     ]
 }
 
@@ -85,6 +90,7 @@ fn fill_module(module: &Object) -> Outcome<()> {
     transport::build(module)?;
     event_loop::build(module)?;
     originals::load()?;
+    ffi::learn_origin_depth()?;
     ffi::function::build(module)?;
     awaitable::build(module)?;
     sync::build(module)?;

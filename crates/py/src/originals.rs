@@ -63,7 +63,6 @@ names! {
     append = c"append",
     call_later = c"call_later",
     cancelled = c"cancelled",
-    clear = c"clear",
     done = c"done",
     empty = c"empty",
     format = c"_format",

@@ -197,7 +197,7 @@ impl This<'_, Queue> {
     /// `__init__(maxsize=0)`.
     fn initialise(self, arguments: Arguments<'_>) -> Outcome<()> {
         const INIT: Signature<1> = Signature {
-            function: "Queue",
+            function: "Queue.__init__",
             names: [c"maxsize"],
             positional: 1,
             required: 0,
@@ -596,6 +596,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         With `maxsize` items in it, put() waits; with 0 or less there is no limit.",
     )
     .subclassable()
+    .named_as_in_python()
     .init(|this, arguments| this.initialise(arguments))
     .unary(sys::Py_tp_repr, |this| {
         let (name, format) = (this.class_name()?, this.formatted()?);
@@ -613,6 +614,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         c"A queue that gives its newest item first: asyncio.LifoQueue, native.",
     )
     .subclassable()
+    .named_as_in_python()
     .attributes(attributes(vec![crate::identity::class_attribute::<
         LifoQueue,
         _,
@@ -623,6 +625,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         Items are mostly tuples (priority, data).",
     )
     .subclassable()
+    .named_as_in_python()
     .attributes(attributes(vec![crate::identity::class_attribute::<
         PriorityQueue,
         _,

@@ -373,6 +373,8 @@ impl Visitor<'_> {
 pub(crate) struct TypeBuilder<T: Native> {
     slots: Vec<sys::PyType_Slot>,
     flags: std::ffi::c_ulong,
+    /// Whether messages of the interpreter name the type without its module.
+    short_name: bool,
     native: PhantomData<T>,
 }
 
@@ -384,6 +386,7 @@ impl<T: Native> TypeBuilder<T> {
             flags: sys::Py_TPFLAGS_DEFAULT
                 | sys::Py_TPFLAGS_HAVE_GC
                 | sys::Py_TPFLAGS_IMMUTABLETYPE,
+            short_name: false,
             native: PhantomData,
         };
         builder.slot(sys::Py_tp_doc, doc.as_ptr().cast_mut().cast());
@@ -401,6 +404,13 @@ impl<T: Native> TypeBuilder<T> {
     /// Allows subclasses.
     pub(crate) fn subclassable(mut self) -> Self {
         self.flags |= sys::Py_TPFLAGS_BASETYPE;
+        self
+    }
+
+    /// Has the interpreter's messages name the type as one that was written in Python: by its
+    /// bare name.
+    pub(crate) fn named_as_in_python(mut self) -> Self {
+        self.short_name = true;
         self
     }
 
@@ -556,6 +566,15 @@ impl<T: Native> TypeBuilder<T> {
                 &raw mut spec,
                 ptr::null_mut(),
             ))?;
+            if self.short_name {
+                let name = T::NAME.to_bytes_with_nul();
+                let start = name
+                    .iter()
+                    .rposition(|&byte| byte == b'.')
+                    .map_or(0, |dot| dot + 1);
+                let class = class.as_ptr().cast::<sys::PyTypeObject>();
+                (*class).tp_name = name[start..].as_ptr().cast();
+            }
             T::type_object()
                 .0
                 .store(class.as_ptr().cast(), Ordering::Release);

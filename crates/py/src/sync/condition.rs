@@ -477,9 +477,10 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
         A lock is made when none is given.",
     )
     .subclassable()
+    .named_as_in_python()
     .init(|this, arguments| {
         const INIT: Signature<1> = Signature {
-            function: "Condition",
+            function: "Condition.__init__",
             names: [c"lock"],
             positional: 1,
             required: 0,

@@ -52,10 +52,6 @@ impl Deque {
         }
     }
 
-    pub(crate) fn is_absent(&self) -> bool {
-        matches!(&*self.0.borrow(), Container::Absent)
-    }
-
     #[inline]
     pub(crate) fn len(&self) -> Outcome<usize> {
         let object = match &*self.0.borrow() {

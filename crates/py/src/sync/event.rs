@@ -64,11 +64,6 @@ impl Own<Event> {
 
 impl Event {
     #[inline]
-    pub(crate) fn is_set(&self) -> bool {
-        self.value.get()
-    }
-
-    #[inline]
     pub(crate) fn unset(&self) {
         self.value.set(false);
     }
@@ -254,9 +249,10 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
         c"A flag that tasks can wait for: asyncio.Event, native.\n\nIt is unset at first.",
     )
     .subclassable()
+    .named_as_in_python()
     .init(|this, arguments| {
         const INIT: Signature<0> = Signature {
-            function: "Event",
+            function: "Event.__init__",
             names: [],
             positional: 0,
             required: 0,

@@ -369,9 +369,10 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
         Who waits for it gets it in the order of coming. `async with lock` holds it.",
     )
     .subclassable()
+    .named_as_in_python()
     .init(|this, arguments| {
         const INIT: Signature<0> = Signature {
-            function: "Lock",
+            function: "Lock.__init__",
             names: [],
             positional: 0,
             required: 0,

@@ -23,7 +23,7 @@ pub(crate) use loop_bound::{
 };
 pub(crate) use semaphore::{AcquireSemaphore, Semaphore};
 
-use crate::ffi::{Native, Object, Outcome, This, text};
+use crate::ffi::{Arguments, Native, Object, Outcome, Raised, Signature, This, text};
 
 /// Builds the Python types.
 pub(crate) fn build(module: &Object) -> Outcome<()> {
@@ -53,12 +53,27 @@ pub(crate) fn describe_waiters(state: &str, waiters: usize) -> String {
     }
 }
 
-/// `copyreg.__newobj__(class)` and then these attributes: how an object is pickled.
+/// `class.__new__(class)`: the first half of unpickling.
+pub(crate) fn make(arguments: Arguments<'_>) -> Outcome<Object> {
+    const MAKE: Signature<1> = Signature {
+        function: "_make",
+        names: [c"class"],
+        positional: 1,
+        required: 1,
+    };
+    match MAKE.parse(arguments)? {
+        [Some(class)] => class.call_method(&text("__new__")?, &[class]),
+        [None] => Err(Raised::type_error("_make() needs a class")),
+    }
+}
+
+/// How an object is pickled: `_make(class)`, and then these attributes. Not by
+/// `copyreg.__newobj__`, which wants the class that `__class__` answers.
 pub(crate) fn reduce<T: Native>(
     this: This<'_, T>,
     attributes: &[(&str, Object)],
 ) -> Outcome<Object> {
-    let new_object = crate::imports::module(c"copyreg")?.get_attr(&text("__newobj__")?)?;
+    let new_object = crate::imports::module(c"ferrio._ferrio")?.get_attr(&text("_make")?)?;
     let state = Object::dict()?;
     for (name, value) in attributes {
         state.dict_set(&text(name)?, value)?;

@@ -105,12 +105,17 @@ unsafe impl Native for BoundedSemaphore {
 // SAFETY: `BoundedSemaphore` is `repr(C)` and begins with a `Semaphore`; `build` gives the base.
 unsafe impl Extends<Semaphore> for BoundedSemaphore {}
 
-const INIT: Signature<1> = Signature {
-    function: "Semaphore",
-    names: [c"value"],
-    positional: 1,
-    required: 0,
-};
+const fn signature_of_init(function: &'static str) -> Signature<1> {
+    Signature {
+        function,
+        names: [c"value"],
+        positional: 1,
+        required: 0,
+    }
+}
+
+const INIT: Signature<1> = signature_of_init("Semaphore.__init__");
+const BOUNDED_INIT: Signature<1> = signature_of_init("BoundedSemaphore.__init__");
 
 impl This<'_, Semaphore> {
     /// `__init__(value=1)`.
@@ -390,6 +395,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
         At zero, acquire() waits.",
     )
     .subclassable()
+    .named_as_in_python()
     .init(|this, arguments| this.initialise(arguments))
     .unary(sys::Py_tp_repr, |this| {
         let locked = this
@@ -456,8 +462,9 @@ fn build_bounded(module: &Object) -> Outcome<()> {
         asyncio.BoundedSemaphore, native.",
     )
     .subclassable()
+    .named_as_in_python()
     .init(|this, arguments| {
-        let [value] = INIT.parse(arguments)?;
+        let [value] = BOUNDED_INIT.parse(arguments)?;
         let one = Object::from_i64(1)?;
         this.bound.assign(value.unwrap_or(&one));
         this.upcast::<Semaphore>().initialise(arguments)
