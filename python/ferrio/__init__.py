@@ -11,13 +11,13 @@ program needs::
 
     assert asyncio.run(main()) == "done"
 
-The event loop, ``Task``, ``Future``, ``run``, ``Runner``, locks, queues and ``sleep`` are ferrio's;
-the rest is asyncio's own and runs on them. A program that is not to be changed is run by ``python -m ferrio app.py``,
-or calls ``ferrio.install()`` before it starts.
+The event loop, ``Task``, ``Future``, ``run``, ``Runner``, locks, queues and ``sleep`` are
+ferrio's; the rest is asyncio's own and runs on them. A program that is not to be changed is run
+by ``python -m ferrio app.py``, or calls ``ferrio.install()`` before it starts.
 """
 
 # Some of asyncio's names are given another meaning here on purpose.
-# mypy: disable-error-code="assignment,misc"
+# mypy: disable-error-code="assignment,misc,no-redef"
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ import contextvars
 import socket
 import ssl
 import sys
+import types
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple, final, overload, type_check_only
 
@@ -422,21 +423,27 @@ class Window: ...
 
 # As with Future: unrelated to asyncio's classes at run time, but isinstance holds.
 
+@disjoint_base
 class Lock(asyncio.Lock):
     def __init__(self) -> None: ...
 
+@disjoint_base
 class Event(asyncio.Event):
     def __init__(self) -> None: ...
 
+@disjoint_base
 class Condition(asyncio.Condition):
     def __init__(self, lock: asyncio.Lock | None = None) -> None: ...
 
+@disjoint_base
 class Semaphore(asyncio.Semaphore):
     def __init__(self, value: int = 1) -> None: ...
 
+@disjoint_base
 class BoundedSemaphore(asyncio.BoundedSemaphore, Semaphore):
     def __init__(self, value: int = 1) -> None: ...
 
+@disjoint_base
 class Queue(asyncio.Queue[_Result]):
     def __init__(self, maxsize: int = 0) -> None: ...
 
@@ -445,7 +452,9 @@ class PriorityQueue(Queue[_Result]): ...
 
 # What a native coroutine function returns, and what such a function is.
 @final
-class coroutine(Coroutine[Any, Any, _Result]):
+class coroutine(Coroutine[Any, Any, _Result]):  # noqa: N801
+    __name__: str
+    __qualname__: str
     @property
     def cr_running(self) -> bool: ...
     @property
@@ -462,7 +471,17 @@ class coroutine(Coroutine[Any, Any, _Result]):
     def __await__(self) -> Generator[Any, None, _Result]: ...
 
 @final
-class function:
+class function:  # noqa: N801
+    __name__: str
+    __qualname__: str
+    @property
+    def __code__(self) -> types.CodeType: ...
+    @property
+    def __defaults__(self) -> tuple[Any, ...] | None: ...
+    @property
+    def __kwdefaults__(self) -> dict[str, Any] | None: ...
+    @property
+    def __globals__(self) -> dict[str, Any]: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 @overload
