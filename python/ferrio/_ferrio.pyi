@@ -419,8 +419,6 @@ class TlsTransport(asyncio.Transport):
 @final
 class Window: ...
 
-
-
 # As with Future: unrelated to asyncio's classes at run time, but isinstance holds.
 
 @disjoint_base
