@@ -500,6 +500,8 @@ def test_a_storm_of_signals_from_a_thread(loop):
 
 def test_signals_at_the_moment_a_loop_is_closed(implementation, watched):
     """Whatever the moment, a late signal harms nobody: by default this one is ignored."""
+    if not implementation.is_ferrio:
+        pytest.skip("asyncio closes the pipe that the signals' numbers are still written to")
     stopping = threading.Event()
 
     def storm():
