@@ -9,11 +9,13 @@ from asyncio.log import logger
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
+from ferrio import forking
 from ferrio.async_generators import AsyncGeneratorPart
 from ferrio.datagrams import DatagramsPart
 from ferrio.debugging import DebuggingPart
 from ferrio.exception_reporting import ExceptionReportingPart
 from ferrio.listening import ListeningPart
+from ferrio.processes import ProcessesPart
 from ferrio.sending_files import SendingFilesPart
 from ferrio.signals import SignalsPart
 
@@ -26,6 +28,7 @@ class EventLoop(
     DebuggingPart,
     ExceptionReportingPart,
     ListeningPart,
+    ProcessesPart,
     SendingFilesPart,
     SignalsPart,
 ):
@@ -40,6 +43,7 @@ class EventLoop(
         super().__init__()
         # The generator hooks of the thread, to be put back when the loop stops.
         self._hooks_to_restore: Any = None
+        forking.remember(self)
 
     def __repr__(self) -> str:
         return (

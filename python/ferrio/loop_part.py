@@ -8,7 +8,7 @@ native; what happens once per loop or once per connection is in the parts.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ferrio import _ferrio
 
@@ -20,14 +20,6 @@ class LoopPart(_ferrio.EventLoop, asyncio.AbstractEventLoop):
     ``super().__init__()``. All methods belong to the thread that runs the loop, but for those
     whose documentation says otherwise.
     """
-
-    if TYPE_CHECKING:
-        # asyncio.AbstractEventLoop answers these with NotImplementedError, and so does ferrio
-        # until it has them. To a type checker they are abstract, and the loop could not be made.
-        connect_read_pipe: Any
-        connect_write_pipe: Any
-        subprocess_exec: Any
-        subprocess_shell: Any
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Tell the loop's exception handler of an error that has no caller to be raised in.

@@ -6,7 +6,6 @@ What is done per packet is native (``_ferrio.StreamTransport``).
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import warnings
 from asyncio import constants, futures, trsock
@@ -75,13 +74,3 @@ def _address(ask: Callable[[], Any]) -> Any:
     except OSError:
         # The peer may have gone already; the first read will tell.
         return None
-
-
-def _flush_before_fork() -> None:
-    """Send what was written in the running turn: the child must not send it a second time."""
-    loop: Any = asyncio._get_running_loop()
-    if isinstance(loop, _ferrio.EventLoop):
-        loop._flush_writes()
-
-
-os.register_at_fork(before=_flush_before_fork)

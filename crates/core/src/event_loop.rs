@@ -291,6 +291,15 @@ impl<T> EventLoop<T> {
         entries
     }
 
+    /// For the child of a fork, where this loop is a copy of the parent's: lets go of what both
+    /// would share, without telling the kernel anything, because the epoll set is the parent's. The
+    /// entries stay where they are; they are the parent's to run.
+    pub fn abandon(&self) {
+        drop(self.signals.take());
+        drop(self.reactor.take());
+        self.injector.waker().close();
+    }
+
     /// Turns until [`EventLoop::stop`]. It can be called again afterwards, whatever it returned.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ pub(crate) struct Imports {
 
     /// `asyncio.Transport`, `asyncio.DatagramTransport` and `asyncio.BufferedProtocol`.
     pub(crate) asyncio_transport: Object,
+    pub(crate) asyncio_read_transport: Object,
     pub(crate) asyncio_datagram_transport: Object,
     pub(crate) buffered_protocol: Object,
     /// `weakref.ref`.
@@ -106,6 +107,7 @@ names! {
     pause_reading = c"pause_reading",
     pending = c"pending",
     read = c"read",
+    read_ready = c"_read_ready",
     result = c"result",
     resume_reading = c"resume_reading",
     set_exception = c"set_exception",
@@ -118,6 +120,7 @@ names! {
     traceback = c"__traceback__",
     unwrap = c"unwrap",
     write = c"write",
+    write_ready = c"_write_ready",
 }
 
 struct Shared(Imports);
@@ -166,6 +169,7 @@ pub(crate) fn load() -> Outcome<()> {
         asyncio_thread_safe_handle: find(&events, c"_ThreadSafeHandle")?,
         asyncio_timer_handle: get(&events, c"TimerHandle")?,
         asyncio_transport: get(&module(c"asyncio.transports")?, c"Transport")?,
+        asyncio_read_transport: get(&module(c"asyncio.transports")?, c"ReadTransport")?,
         asyncio_datagram_transport: get(&module(c"asyncio.transports")?, c"DatagramTransport")?,
         buffered_protocol: get(&module(c"asyncio.protocols")?, c"BufferedProtocol")?,
         weak_reference: get(&module(c"weakref")?, c"ref")?,

@@ -250,6 +250,7 @@ impl This<'_, EventLoop> {
 
     /// `remove_reader` and `remove_writer`.
     pub(super) fn remove_watch(self, file: &Object, side: Side) -> Outcome<Object> {
+        self.check_owner()?;
         let number = file_number(file)?;
         if let Ok(fd) = RawFd::try_from(number)
             && fd >= 0

@@ -101,12 +101,17 @@ impl Driver<Entry> for Run<'_> {
         } else {
             self.run_entry(entry)?;
         }
+        // The callback may have forked: what else there is to run is the parent's.
+        self.event_loop.check_owner()?;
         self.event_loop.flush_overdue_writes()
     }
 
     #[inline]
     fn end_of_turn(&mut self, _core: &Core, outcome: Outcome<()>) -> Outcome<()> {
         let event_loop = self.event_loop;
+        if event_loop.owner_process.get().is_some() {
+            return outcome;
+        }
         // A loop that runs no bytecode would never come to a signal's handler by itself.
         let outcome = match outcome {
             Ok(()) if std::mem::take(&mut self.polled) => self.interrupted(),

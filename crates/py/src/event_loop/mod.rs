@@ -22,6 +22,7 @@ pub(crate) use entry::Entry;
 use ferrio_core::{Instant, TimerKey};
 use overrides::Overrides;
 pub(crate) use python::build;
+pub(crate) use sources::Side;
 use sources::Sources;
 use watched_files::WatchedFiles;
 
@@ -41,7 +42,10 @@ pub(crate) struct EventLoop {
     dict: ObjectCell,
     weak_references: ObjectCell,
     core: ferrio_core::EventLoop<Entry>,
+    /// Also set when the loop is another process's.
     closed: Cell<bool>,
+    /// The process that made the loop, once this process is a child that it has forked.
+    owner_process: Cell<Option<i64>>,
     debug: Cell<bool>,
     /// See [`EventLoop::is_plain`]; kept up to date by whatever it depends on.
     plain: Cell<bool>,
@@ -90,6 +94,7 @@ unsafe impl Native for EventLoop {
             weak_references: ObjectCell::new(),
             core: ferrio_core::EventLoop::new(options)?,
             closed: Cell::new(false),
+            owner_process: Cell::new(None),
             debug: Cell::new(false),
             plain: Cell::new(true),
             overrides: Overrides::default(),
@@ -202,9 +207,30 @@ impl EventLoop {
     #[inline]
     pub(crate) fn check_closed(&self) -> Outcome<()> {
         if self.closed.get() {
+            self.check_owner()?;
             return Err(Raised::runtime_error("Event loop is closed"));
         }
         Ok(())
+    }
+
+    /// Raises RuntimeError when the loop is that of the process this one was forked from.
+    #[inline]
+    pub(crate) fn check_owner(&self) -> Outcome<()> {
+        match self.owner_process.get() {
+            None => Ok(()),
+            Some(process) => Err(not_ours(process)),
+        }
+    }
+
+    /// The process has forked, and this is the child: see `ferrio.forking`.
+    fn disown(&self, process: i64) {
+        if self.closed.replace(true) {
+            return;
+        }
+        self.owner_process.set(Some(process));
+        self.thread.set(None);
+        self.core.abandon();
+        self.update_plain();
     }
 
     /// Debug mode's check: the caller must be the thread that runs the loop.
@@ -305,4 +331,9 @@ impl This<'_, EventLoop> {
     pub(crate) fn watcher_of(self, fd: i32) -> Option<AnyTransport> {
         self.sources.borrow().transport(fd)
     }
+}
+
+#[cold]
+fn not_ours(process: i64) -> Raised {
+    Raised::runtime_error(&format!("this event loop belongs to process {process}"))
 }

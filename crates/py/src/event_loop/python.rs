@@ -108,6 +108,7 @@ fn state() -> Vec<Method> {
         Method::no_arguments(
             c"stop",
             |this: Self_<'_>| {
+                this.check_owner()?;
                 this.core.stop();
                 this.flush_writes()?;
                 Ok(none())
@@ -174,6 +175,15 @@ fn state() -> Vec<Method> {
                 Ok(none())
             },
             c"Free everything that the loop holds.",
+        ),
+        Method::one_argument(
+            c"_disown",
+            |this: Self_<'_>, process: &Object| {
+                this.disown(process.to_i64()?);
+                Ok(none())
+            },
+            c"Let go of everything that is shared with the process `pid`, which made the loop.\n\n\
+            Called in a child that it has forked.",
         ),
         Method::no_arguments(
             c"_signal_wakeup_fd",

@@ -44,7 +44,7 @@ enum Watcher {
 
 /// Which half of a descriptor.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     Reader,
     Writer,
 }
@@ -136,7 +136,7 @@ impl This<'_, EventLoop> {
     }
 
     /// `add_reader` and `add_writer`.
-    pub(super) fn watch_handle(self, fd: RawFd, side: Side, handle: Own<Handle>) -> Outcome<()> {
+    pub(crate) fn watch_handle(self, fd: RawFd, side: Side, handle: Own<Handle>) -> Outcome<()> {
         let replaced = self.add_waiter(fd, Waiter::Handle(handle), side, None)?;
         match replaced {
             // What a handle of the user's replaces is cancelled; a call waits on, as in asyncio.
@@ -212,7 +212,7 @@ impl This<'_, EventLoop> {
     }
 
     /// `remove_reader` and `remove_writer`: whether there was one.
-    pub(super) fn unwatch_handle(self, fd: RawFd, side: Side) -> Outcome<bool> {
+    pub(crate) fn unwatch_handle(self, fd: RawFd, side: Side) -> Outcome<bool> {
         let Some(removed) = self.take_waiter(fd, side) else {
             return Ok(false);
         };

@@ -1,7 +1,7 @@
 //! How a connection ends.
 
 use super::Transport;
-use crate::ffi::{Object, Outcome, SavedException, This, none, sys, text};
+use crate::ffi::{Object, Outcome, This, none, sys};
 use crate::imports::imports;
 
 impl<T: Transport> This<'_, T> {
@@ -54,18 +54,6 @@ impl<T: Transport> This<'_, T> {
         self.force_close(exception)
     }
 
-    fn log_debug_error(self, exception: &Object, message: &str) -> Outcome<()> {
-        if !self.is_debug() {
-            return Ok(());
-        }
-        let logger = crate::imports::module(c"asyncio.log")?.get_attr(&text("logger")?)?;
-        let keyword = Object::tuple(&[&text("exc_info")?])?;
-        let values: [&Object; 4] = [&text("%r: %s")?, &self.object(), &text(message)?, exception];
-        logger
-            .call_method_with(&text("debug")?, &values, Some(&keyword))
-            .map(drop)
-    }
-
     fn schedule_connection_lost(self, exception: &Object) -> Outcome<()> {
         self.lost.set(1);
         self.call_soon(&imports().names.call_connection_lost, exception)
@@ -104,23 +92,5 @@ impl<T: Transport> This<'_, T> {
         let names = &imports().names;
         let closed = self.and_also(disowned, || socket.call_method(&names.close, &[]).map(drop));
         self.and_also(closed, || T::released(self))
-    }
-
-    /// Runs `second` whatever became of the first. When both fail the first exception is the one
-    /// that leaves.
-    pub(super) fn and_also(
-        self,
-        first: Outcome<()>,
-        second: impl FnOnce() -> Outcome<()>,
-    ) -> Outcome<()> {
-        let Err(raised) = first else {
-            return second();
-        };
-        let saved = SavedException::new();
-        if let Err(again) = second() {
-            again.report_unraisable(&self.object());
-        }
-        drop(saved);
-        Err(raised)
     }
 }

@@ -17,7 +17,8 @@ use rustix::io::Errno;
 use super::AnyTransport;
 use crate::event_loop::EventLoop;
 use crate::ffi::{
-    Native, Object, ObjectCell, Outcome, Own, Raised, Slot, SocketCell, This, Visitor, text,
+    Native, Object, ObjectCell, Outcome, Own, Raised, SavedException, Slot, SocketCell, This,
+    Visitor, text,
 };
 use crate::handle::only_ordinary;
 use crate::imports::imports;
@@ -200,6 +201,23 @@ impl<T: Transport> This<'_, T> {
         socket: &Object,
         extra: &Object,
     ) -> Outcome<()> {
+        self.take_over_file(event_loop, socket, extra)?;
+        self.owner()?.gathering.own_descriptor(self)
+    }
+}
+
+/// What asks nothing of a transport but an endpoint; pipes have it as well.
+impl<T: Native + Deref<Target = Endpoint>> This<'_, T> {
+    /// Takes a file over, but not its number: that may be another transport's as well.
+    ///
+    /// # Errors
+    /// As [`Self::take_over`].
+    pub(super) fn take_over_file(
+        self,
+        event_loop: &Object,
+        file: &Object,
+        extra: &Object,
+    ) -> Outcome<()> {
         let Some(event_loop) = This::<EventLoop>::from_object(event_loop) else {
             return Err(Raised::type_error("the transport needs a loop of ferrio"));
         };
@@ -208,10 +226,10 @@ impl<T: Transport> This<'_, T> {
                 "the transport is initialised already",
             ));
         }
-        self.fd.set(self.socket.set(socket)?);
+        self.fd.set(self.socket.set(file)?);
         self.event_loop.set(event_loop.own());
         self.extra.set(extra.clone());
-        event_loop.gathering.own_descriptor(self)
+        Ok(())
     }
 
     /// Tells the loop's exception handler of an exception that nobody is there to catch.
@@ -257,6 +275,15 @@ impl<T: Transport> This<'_, T> {
 
     /// `logger.debug(format, self, *arguments)`, in debug mode.
     pub(super) fn log_debug(self, format: &str, arguments: &[&Object]) -> Outcome<()> {
+        self.log("debug", format, arguments)
+    }
+
+    /// `logger.info(format, self)`, in debug mode.
+    pub(super) fn log_info(self, format: &str) -> Outcome<()> {
+        self.log("info", format, &[])
+    }
+
+    fn log(self, level: &str, format: &str, arguments: &[&Object]) -> Outcome<()> {
         if !self.is_debug() {
             return Ok(());
         }
@@ -264,7 +291,7 @@ impl<T: Transport> This<'_, T> {
         let (format, this) = (text(format)?, self.object());
         let mut values: Vec<&Object> = vec![&format, &this];
         values.extend(arguments);
-        logger.call_method(&text("debug")?, &values).map(drop)
+        logger.call_method(&text(level)?, &values).map(drop)
     }
 
     /// Schedules one of this object's own methods with `loop.call_soon()`.
@@ -274,5 +301,49 @@ impl<T: Transport> This<'_, T> {
             .into_object()
             .call_method(&imports().names.call_soon, &[&method, argument])
             .map(drop)
+    }
+
+    /// In debug mode: `logger.debug("%r: %s", self, message)` with the exception.
+    pub(super) fn log_debug_error(self, exception: &Object, message: &str) -> Outcome<()> {
+        if !self.is_debug() {
+            return Ok(());
+        }
+        let logger = crate::imports::module(c"asyncio.log")?.get_attr(&text("logger")?)?;
+        let keyword = Object::tuple(&[&text("exc_info")?])?;
+        let values: [&Object; 4] = [&text("%r: %s")?, &self.object(), &text(message)?, exception];
+        logger
+            .call_method_with(&text("debug")?, &values, Some(&keyword))
+            .map(drop)
+    }
+
+    pub(super) fn tell_protocol(self, method: &str) -> Outcome<()> {
+        let Some(protocol) = self.protocol.get() else {
+            return Ok(());
+        };
+        match protocol.call_method(&text(method)?, &[]) {
+            Ok(_) => Ok(()),
+            Err(raised) => {
+                let exception = only_ordinary(raised)?;
+                self.report(&format!("protocol.{method}() failed"), &exception)
+            }
+        }
+    }
+
+    /// Runs `second` whatever became of the first. When both fail the first exception is the one
+    /// that leaves.
+    pub(super) fn and_also(
+        self,
+        first: Outcome<()>,
+        second: impl FnOnce() -> Outcome<()>,
+    ) -> Outcome<()> {
+        let Err(raised) = first else {
+            return second();
+        };
+        let saved = SavedException::new();
+        if let Err(again) = second() {
+            again.report_unraisable(&self.object());
+        }
+        drop(saved);
+        Err(raised)
     }
 }

@@ -4,7 +4,6 @@ use ferrio_core::flow_control::{Limits, Pressure};
 
 use super::Transport;
 use crate::ffi::{Object, Outcome, Raised, This, sys, text};
-use crate::handle::only_ordinary;
 
 impl<T: Transport> This<'_, T> {
     /// `set_write_buffer_limits(high, low)`.
@@ -38,36 +37,28 @@ impl<T: Transport> This<'_, T> {
         }
     }
 
-    fn tell_protocol(self, method: &str) -> Outcome<()> {
-        let Some(protocol) = self.protocol.get() else {
-            return Ok(());
-        };
-        match protocol.call_method(&text(method)?, &[]) {
-            Ok(_) => Ok(()),
-            Err(raised) => {
-                let exception = only_ordinary(raised)?;
-                self.report(&format!("protocol.{method}() failed"), &exception)
-            }
-        }
-    }
-
     /// A write after the connection was lost is not an error, but many are worth a warning.
     #[cold]
     pub(super) fn count_lost_write(self) -> Outcome<()> {
-        let threshold = crate::imports::module(c"asyncio.constants")?
-            .get_attr(&text("LOG_THRESHOLD_FOR_CONNLOST_WRITES")?)?
-            .to_i64()?;
-        if i64::try_from(self.lost.get()).unwrap_or(i64::MAX) >= threshold {
-            crate::imports::module(c"asyncio.log")?
-                .get_attr(&text("logger")?)?
-                .call_method(
-                    &text("warning")?,
-                    &[&text("socket.send() raised exception.")?],
-                )?;
-        }
+        warn_of_late_writes(self.lost.get(), "socket.send() raised exception.")?;
         self.lost.set(self.lost.get().saturating_add(1));
         Ok(())
     }
+}
+
+/// Warns of the latest of many writes that came after the connection was lost.
+#[cold]
+pub(super) fn warn_of_late_writes(count: usize, message: &str) -> Outcome<()> {
+    let threshold = crate::imports::module(c"asyncio.constants")?
+        .get_attr(&text("LOG_THRESHOLD_FOR_CONNLOST_WRITES")?)?
+        .to_i64()?;
+    if i64::try_from(count).unwrap_or(i64::MAX) < threshold {
+        return Ok(());
+    }
+    crate::imports::module(c"asyncio.log")?
+        .get_attr(&text("logger")?)?
+        .call_method(&text("warning")?, &[&text(message)?])
+        .map(drop)
 }
 
 /// What asyncio says of data that is not what it should be, something `wanted`.

@@ -1,5 +1,6 @@
-//! Sockets and the protocols that they serve: `ferrio._ferrio.StreamTransport` for connected
-//! streams, `ferrio._ferrio.DatagramTransport` for datagrams.
+//! Sockets and pipes, and the protocols that they serve: `ferrio._ferrio.StreamTransport` for
+//! connected streams, `ferrio._ferrio.DatagramTransport` for datagrams, and one for each end of a
+//! pipe.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -15,8 +16,10 @@
 //! | `gathering` | streams: the writes of one turn, sent at its end |
 //! | `socket`, `piece` | streams: system calls; bytes that wait to be sent |
 //! | `python` | streams: all of it as Python sees it |
+//! | `sending` | streams and pipes: what the kernel takes, and what it refuses |
 //! | `datagram` | datagrams: the same again, as far as it differs |
 //! | `tls` | TLS between a stream transport and a protocol |
+//! | `pipe` | the two ends of pipes, terminals and the like |
 //!
 //! # Who may do what
 //!
@@ -39,8 +42,10 @@ mod flow_control;
 mod gathering;
 mod methods;
 mod piece;
+mod pipe;
 mod python;
 mod reading;
+mod sending;
 mod socket;
 mod tls;
 mod watching;
@@ -280,5 +285,6 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     learn_socket_layout()?;
     python::build(module)?;
     datagram::build(module)?;
-    tls::build(module)
+    tls::build(module)?;
+    pipe::build(module)
 }

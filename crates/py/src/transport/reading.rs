@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::socket::is_not_now;
+use super::sending::is_not_now;
 use super::tls::TlsProtocol;
 use super::{Receiver, StreamTransport};
 use crate::error::os_error;

@@ -5,7 +5,7 @@ use std::io;
 
 use super::flow_control::not_bytes_like;
 use super::piece::{Data, Piece};
-use super::socket::{MOST_PIECES, is_not_now};
+use super::sending::{MOST_PIECES, send};
 use super::{Output, StreamTransport, Transport};
 use crate::error::os_error;
 #[cfg(Py_3_12)]
@@ -191,35 +191,7 @@ impl This<'_, StreamTransport> {
     /// What it refuses is kept in the buffer.
     #[inline]
     fn send(self, last: Option<&Data<'_>>) -> io::Result<Output> {
-        let last_size = last.map_or(0, |data| data.as_slice().len());
-        let mut last_taken = 0;
-        // Dropping a piece may run code that writes to this very transport: after everything.
-        let mut finished = Finished::default();
-        let output = loop {
-            let buffered = self.buffer.borrow().len();
-            let rest = last.map_or(&[][..], |data| &data.as_slice()[last_taken..]);
-            if buffered == 0 && rest.is_empty() {
-                break Output::Idle;
-            }
-            let offer = match self.offer(rest) {
-                Ok(offer) => offer,
-                Err(error) if is_not_now(&error) => break Output::Refused,
-                Err(error) => return Err(error),
-            };
-            let from_buffer = offer.taken.min(buffered);
-            self.buffer
-                .borrow_mut()
-                .advance(from_buffer, |piece| finished.add(piece));
-            last_taken += offer.taken - from_buffer;
-            if offer.taken < offer.size {
-                break Output::Refused;
-            }
-        };
-        if let Some(data) = last
-            && last_taken < last_size
-        {
-            self.push(data.keep(last_taken));
-        }
+        let output = send(&self.buffer, last, |rest| self.offer(rest))?;
         self.output.set(output);
         Ok(output)
     }
@@ -375,25 +347,6 @@ impl This<'_, StreamTransport> {
         waiter
             .call_method(&imports().names.set_exception, &[&exception])
             .map(drop)
-    }
-}
-
-/// Pieces that were sent. There are mostly one or two, a header and a body.
-#[derive(Default)]
-struct Finished {
-    first: Option<Piece>,
-    second: Option<Piece>,
-    more: Vec<Piece>,
-}
-
-impl Finished {
-    #[inline]
-    fn add(&mut self, piece: Piece) {
-        match (&self.first, &self.second) {
-            (None, _) => self.first = Some(piece),
-            (_, None) => self.second = Some(piece),
-            _ => self.more.push(piece),
-        }
     }
 }
 

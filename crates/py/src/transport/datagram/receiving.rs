@@ -13,7 +13,7 @@ use crate::ffi::{Object, Outcome, Raised, This, none, sys, text};
 use crate::handle::only_ordinary;
 use crate::imports::imports;
 use crate::transport::gathering::RECEIVE_SIZE;
-use crate::transport::socket::is_not_now;
+use crate::transport::sending::is_not_now;
 
 /// How many datagrams are taken at once: as asyncio takes one, a socket on which very many arrive
 /// must not keep the others waiting for long.

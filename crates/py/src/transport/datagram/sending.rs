@@ -12,7 +12,7 @@ use crate::handle::only_ordinary;
 use crate::transport::Transport;
 use crate::transport::flow_control::not_bytes_like;
 use crate::transport::piece::{Data, Piece};
-use crate::transport::socket::is_not_now;
+use crate::transport::sending::is_not_now;
 
 /// What a waiting datagram counts beside its bytes. Without it any number of empty ones could
 /// wait; before 3.13, where asyncio sends none, nothing is counted for the header of UDP.
