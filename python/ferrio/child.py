@@ -187,8 +187,9 @@ def _warn_of_unknown_status(pid: int, *, through_pidfd: bool) -> None:
 def watcher_of_policy() -> Any:
     """Return the child watcher that the program has set; None where it has not (3.11–3.13).
 
-    asyncio asks its policy for a watcher each time and makes one where none was set: what
-    ferrio does by itself then. Watchers are deprecated from 3.12 and gone from 3.14.
+    asyncio asks its policy for a watcher each time, and the policy makes one where none was set:
+    of a class without any state that a program could have set. What it does ferrio does by
+    itself. Watchers are deprecated from 3.12 and gone from 3.14.
     """
     if sys.version_info >= (3, 14):
         return None
@@ -198,7 +199,13 @@ def watcher_of_policy() -> Any:
     policy: Any = asyncio.get_event_loop_policy()
     method = getattr(policy.get_child_watcher, "__func__", None)
     if method is unix_events._UnixDefaultEventLoopPolicy.get_child_watcher:
-        return policy._watcher
+        watcher = policy._watcher
+        by_default = (
+            asyncio.PidfdChildWatcher
+            if sys.version_info >= (3, 12)
+            else asyncio.ThreadedChildWatcher
+        )
+        return None if type(watcher) is by_default else watcher
     if method is asyncio.AbstractEventLoopPolicy.get_child_watcher:
         # It has none, and would raise NotImplementedError.
         return None
