@@ -8,6 +8,7 @@ refuses one, or there is no descriptor left, a thread waits for the process inst
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -16,10 +17,7 @@ import sys
 import threading
 from asyncio.log import logger
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from ferrio.processes import ProcessesPart
+from typing import Any
 
 # What asyncio reports of a child whose exit status somebody else has taken.
 _STATUS_UNKNOWN = 255
@@ -81,7 +79,7 @@ class Child:
             except ChildProcessError:
                 return True
 
-    def watch(self, loop: ProcessesPart, callback: Callable[[int], object]) -> None:
+    def watch(self, loop: Any, callback: Callable[[int], object]) -> None:
         """Call ``callback(returncode)`` in ``loop`` once the process has ended."""
         if self._pidfd is not None:
             loop._add_reader(self._pidfd, self._ended, loop, callback)
@@ -103,18 +101,16 @@ class Child:
             return os.P_PID, self.pid
         return os.P_PIDFD, self._pidfd
 
-    def _ended(self, loop: ProcessesPart, callback: Callable[[int], object]) -> None:
-        """The pidfd has become readable."""
+    def _ended(self, loop: Any, callback: Callable[[int], object]) -> None:
+        """Take the exit status: the pidfd has become readable."""
         assert self._pidfd is not None, "it is watched until now"
         loop._remove_reader(self._pidfd)
         callback(self._reap(loop, through_pidfd=True))
 
-    def _wait_in_thread(self, loop: ProcessesPart, callback: Callable[[int], object]) -> None:
-        try:
+    def _wait_in_thread(self, loop: Any, callback: Callable[[int], object]) -> None:
+        with contextlib.suppress(ChildProcessError):
             # Its number stays its own until the status is taken, which the lock guards.
             os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        except ChildProcessError:
-            pass
         returncode = self._reap(loop, through_pidfd=False)
         try:
             loop.call_soon_threadsafe(callback, returncode)
@@ -123,7 +119,7 @@ class Child:
                 raise
             logger.warning("Loop %r that handles pid %r is closed", loop, self.pid)
 
-    def _reap(self, loop: ProcessesPart, *, through_pidfd: bool) -> int:
+    def _reap(self, loop: Any, *, through_pidfd: bool) -> int:
         """Take the exit status of the process, which has ended."""
         with self._lock:
             try:
@@ -185,7 +181,7 @@ def _warn_of_unknown_status(pid: int, *, through_pidfd: bool) -> None:
 
 
 def watcher_of_policy() -> Any:
-    """Return the child watcher that the program has set; None where it has not (3.11–3.13).
+    """Return the child watcher that the program has set; None where it has not (3.11 to 3.13).
 
     asyncio asks its policy for a watcher each time, and the policy makes one where none was set:
     of a class without any state that a program could have set. What it does ferrio does by

@@ -1,5 +1,4 @@
-"""Subprocesses: ``subprocess_exec`` and ``subprocess_shell``, and so
-``asyncio.create_subprocess_exec`` and ``create_subprocess_shell``.
+"""Subprocesses, through ``asyncio.create_subprocess_exec`` and ``create_subprocess_shell``.
 
 A child is started by ``subprocess.Popen``, which does so without copying the parent's memory
 (``vfork``). ``ferrio.child`` watches it.
@@ -8,6 +7,7 @@ A child is started by ``subprocess.Popen``, which does so without copying the pa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import subprocess
 import sys
@@ -26,7 +26,7 @@ _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 class ProcessesPart(PipesPart):
     """``subprocess_exec`` and ``subprocess_shell``."""
 
-    async def subprocess_exec(  # type: ignore[override]
+    async def subprocess_exec(
         self,
         protocol_factory: Callable[[], _Protocol],
         program: Any,
@@ -61,7 +61,7 @@ class ProcessesPart(PipesPart):
         )
         return transport, protocol
 
-    async def subprocess_shell(  # type: ignore[override]
+    async def subprocess_shell(
         self,
         protocol_factory: Callable[[], _Protocol],
         cmd: str | bytes,
@@ -92,7 +92,7 @@ class ProcessesPart(PipesPart):
     async def _start_subprocess(
         self,
         what: str,
-        protocol: asyncio.BaseProtocol,
+        protocol: Any,
         args: Any,
         shell: bool,
         files: tuple[Any, Any, Any],
@@ -110,7 +110,7 @@ class ProcessesPart(PipesPart):
 
     async def _make_subprocess_transport(
         self,
-        protocol: asyncio.BaseProtocol,
+        protocol: Any,
         args: Any,
         shell: bool,
         stdin: Any,
@@ -209,7 +209,7 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
         self._child.watch(self._loop, self._notice_exit)
 
     def _notice_exit(self, returncode: int) -> None:
-        """The process has ended: the protocol hears of it no earlier than under asyncio."""
+        """Let the protocol hear that the process has ended, no earlier than under asyncio."""
         if sys.version_info < (3, 12):
             self._loop.call_soon(self._loop.call_soon, self._process_exited, returncode)
         else:
@@ -245,7 +245,8 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
         self._closed = True
         # A loop that is closed cannot end a pipe's transport in its own time.
         if self._loop is not None and not self._loop.is_closed():
-            for protocol in self._pipes.values():
+            pipes: dict[int, Any] = self._pipes
+            for protocol in pipes.values():
                 if protocol is not None:
                     protocol.pipe.close()
         child = self._child
@@ -253,11 +254,9 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
             return
         if self._loop is not None and self._loop.get_debug():
             logger.warning("Close running child process: kill %r", self)
-        try:
+        # It may run as another user, as a set-user-id program does.
+        with contextlib.suppress(PermissionError):
             child.send_signal(signal.SIGKILL)
-        except PermissionError:
-            # It runs as another user, as a set-user-id program may.
-            pass
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         # The default argument outlives this module's globals when the interpreter ends.
@@ -299,7 +298,7 @@ def _require_bytes(
 
 
 def _describe(stdin: Any, stdout: Any, stderr: Any) -> list[str]:
-    """The child's files for debug mode's log, in asyncio's words."""
+    """Return what debug mode's log says of the child's files, in asyncio's words."""
     if stdout is not None and stderr == subprocess.STDOUT:
         named = {"stdin": stdin, "stdout=stderr": stdout}
     else:

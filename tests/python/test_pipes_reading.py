@@ -283,9 +283,7 @@ def test_one_number_is_read_by_one_transport_and_written_by_another(loop):
     reading, writing = Recorder(), Recorder()
     read_transport, _ = loop.run_until_complete(loop.connect_read_pipe(lambda: reading, pipe.end))
     second = open(pipe.end.fileno(), "wb", 0, closefd=False)
-    write_transport, _ = loop.run_until_complete(
-        loop.connect_write_pipe(lambda: writing, second)
-    )
+    write_transport, _ = loop.run_until_complete(loop.connect_write_pipe(lambda: writing, second))
     write_transport.write(b"typed")
     assert pipe.read() == b"typed"
     pipe.write(b"shown")

@@ -255,9 +255,7 @@ def test_writing_to_a_pipe_that_broke(loop, connect, logged):
         connection.transport.write(b"x")
     run_until(loop, lambda: connection.protocol.is_lost)
     assert isinstance(connection.protocol.lost_with, BrokenPipeError)
-    assert set(logged.texts()) == {
-        "pipe closed by peer or os.write(pipe, data) raised exception."
-    }
+    assert set(logged.texts()) == {"pipe closed by peer or os.write(pipe, data) raised exception."}
 
 
 def test_a_terminal_is_written_while_somebody_types(loop, connect):

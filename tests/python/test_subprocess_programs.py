@@ -10,7 +10,6 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 import pytest
 
 
-
 def run(loop, main):
     return loop.run_until_complete(asyncio.wait_for(main, 60))
 
