@@ -9,6 +9,7 @@ from cases import (
     sockets,
     datagrams,
     tls,
+    processes,
     web,
     service,
     lifecycle,
