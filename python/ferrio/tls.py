@@ -182,7 +182,9 @@ class TlsPart(LoopPart):
         finally:
             # Its exception's traceback refers to this frame: without this they would be a cycle.
             del waiter
-        return _application_transport(records)
+        # None, as asyncio has it, when the transport was closed before the handshake.
+        application: asyncio.Transport | None = records._app_transport
+        return application
 
     def _make_ssl_transport(
         self,

@@ -5,6 +5,7 @@ import errno
 import gc
 import os
 import socket
+import ssl
 import sys
 
 import pytest
@@ -631,3 +632,20 @@ def test_a_refused_connection_leaves_no_cycle(loop, implementation, delay):
         sock.bind((HOST, 0))
         port = sock.getsockname()[1]
         assert loop.run_until_complete(connect()) == []
+
+
+def test_start_tls_on_a_transport_that_was_closed_returns_none(loop):
+    async def main():
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            transport, protocol = await loop.create_connection(
+                asyncio.Protocol, *listener.getsockname()
+            )
+            transport.close()
+            answer = await loop.start_tls(
+                transport, protocol, ssl.create_default_context(), ssl_handshake_timeout=0.01
+            )
+            # asyncio leaves the timer of the handshake behind.
+            await asyncio.sleep(0.1)
+            return answer
+
+    assert loop.run_until_complete(main()) is None
