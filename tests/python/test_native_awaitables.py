@@ -287,3 +287,33 @@ class TestSleep:
 
     def test_pickled_by_name(self, library):
         assert pickle.loads(pickle.dumps(library.sleep)) is library.sleep
+
+
+def test_yield_from_what_dunder_await_returns(library, task_class, loop):
+    """The idiom of awaitable classes whose ``__await__`` is a generator."""
+
+    class Awaitable:
+        def __await__(self):
+            lock = library.Lock()
+            acquired = yield from lock.acquire().__await__()
+            slept = yield from library.sleep(0, "slept").__await__()
+            return acquired, lock.locked(), slept
+
+    async def main():
+        return await Awaitable()
+
+    task = task_class(main(), loop=loop)
+    assert loop.run_until_complete(task) == (True, True, "slept")
+
+
+def test_dunder_await_returns_an_iterator_and_the_coroutine_is_none(library):
+    coroutine = library.sleep(0, "slept")
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(coroutine)
+    iterator = coroutine.__await__()
+    assert iter(iterator) is iterator
+    assert isinstance(iterator, collections.abc.Iterator)
+    assert next(iterator) is None
+    with pytest.raises(RuntimeError, match="already"):
+        iterator.throw(RuntimeError("already"))
+    iterator.close()

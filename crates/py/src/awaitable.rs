@@ -4,8 +4,12 @@
 //! exception and says what it yields or returns. [`Coroutine`] gives it the manners of Python's
 //! coroutines: awaited once, warned of when never awaited, closed when it dies halfway.
 
+mod iterator;
+
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
+
+use iterator::CoroutineIterator;
 
 use crate::combinators::Sleep;
 use crate::ffi::{
@@ -470,6 +474,13 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
             |this: Self_<'_>| this.close().map(|()| none()),
             c"End the coroutine with GeneratorExit.",
         ),
+        // Beside the slot, which `await` asks.
+        Method::no_arguments(
+            c"__await__",
+            CoroutineIterator::over,
+            c"Return an iterator.",
+        )
+        .beside_slot(),
     ]);
     let attributes = attributes(vec![
         crate::identity::class_attribute::<Coroutine, _>(|| &originals().coroutine_type),
@@ -524,5 +535,6 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         })
         .methods(table)
         .attributes(attributes)
-        .build(module, None)
+        .build(module, None)?;
+    iterator::build(module)
 }

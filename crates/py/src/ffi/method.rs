@@ -98,6 +98,12 @@ impl Method {
         })
     }
 
+    /// Takes the place of the method that CPython would make of a slot of the same name.
+    pub(crate) fn beside_slot(mut self) -> Method {
+        self.0.ml_flags |= sys::METH_COEXIST;
+        self
+    }
+
     /// `__class_getitem__`, which makes `Type[int]` a generic alias.
     pub(crate) fn class_getitem() -> Method {
         Method(sys::PyMethodDef {
