@@ -22,6 +22,9 @@ from ferrio.pipes import PipesPart
 
 _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 
+# What checks the arguments of subprocess_exec() and subprocess_shell(), in each version's words.
+_ASYNCIOS: Any = asyncio.BaseEventLoop
+
 
 class ProcessesPart(PipesPart):
     """``subprocess_exec`` and ``subprocess_shell``."""
@@ -49,17 +52,25 @@ class ProcessesPart(PipesPart):
         ``subprocess.Popen``. Raises OSError when the program cannot be started, such as
         FileNotFoundError, and ValueError for what Popen does to make bytes text.
         """
-        if shell:
-            raise ValueError("shell must be False")
-        _require_bytes(universal_newlines, bufsize, encoding, errors, text)
-        protocol = protocol_factory()
-        # Arguments may be secret, and long.
-        what = f"execute program {program!r}"
-        files = (stdin, stdout, stderr)
-        transport = await self._start_subprocess(
-            what, protocol, (program, *args), False, files, kwargs
+        # Its frame is asyncio's own, too: tools that forbid blocking calls where a loop runs know
+        # that one, in which Popen waits until the child has begun.
+        made: tuple[SubprocessTransport, _Protocol] = await _ASYNCIOS.subprocess_exec(
+            self,
+            protocol_factory,
+            program,
+            *args,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            universal_newlines=universal_newlines,
+            shell=shell,
+            bufsize=bufsize,
+            encoding=encoding,
+            errors=errors,
+            text=text,
+            **kwargs,
         )
-        return transport, protocol
+        return made
 
     async def subprocess_shell(
         self,
@@ -78,35 +89,25 @@ class ProcessesPart(PipesPart):
         **kwargs: Any,
     ) -> tuple[SubprocessTransport, _Protocol]:
         """Have a shell run ``cmd``; otherwise as ``subprocess_exec``."""
-        if not isinstance(cmd, (bytes, str)):
-            raise ValueError("cmd must be a string")
-        if not shell:
-            raise ValueError("shell must be True")
-        _require_bytes(universal_newlines, bufsize, encoding, errors, text)
-        protocol = protocol_factory()
-        what = f"run shell command {cmd!r}"
-        files = (stdin, stdout, stderr)
-        transport = await self._start_subprocess(what, protocol, cmd, True, files, kwargs)
-        return transport, protocol
-
-    async def _start_subprocess(
-        self,
-        what: str,
-        protocol: Any,
-        args: Any,
-        shell: bool,
-        files: tuple[Any, Any, Any],
-        options: dict[str, Any],
-    ) -> SubprocessTransport:
-        debug = self._debug
-        if debug:
-            logger.debug("%s", " ".join([what, *_describe(*files)]))
-        transport = await self._make_subprocess_transport(
-            protocol, args, shell, *files, 0, **options
+        made: tuple[SubprocessTransport, _Protocol] = await _ASYNCIOS.subprocess_shell(
+            self,
+            protocol_factory,
+            cmd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            universal_newlines=universal_newlines,
+            shell=shell,
+            bufsize=bufsize,
+            encoding=encoding,
+            errors=errors,
+            text=text,
+            **kwargs,
         )
-        if debug:
-            logger.info("%s: %r", what, transport)
-        return transport
+        return made
+
+    # What asyncio's functions call on their loop in debug mode.
+    _log_subprocess = _ASYNCIOS._log_subprocess
 
     async def _make_subprocess_transport(
         self,
@@ -275,40 +276,3 @@ async def _connected(transport: SubprocessTransport, waiter: asyncio.Future[None
         transport.close()
         await transport._wait()
         raise
-
-
-def _require_bytes(
-    universal_newlines: bool,
-    bufsize: int,
-    encoding: str | None,
-    errors: str | None,
-    text: bool | None,
-) -> None:
-    """Refuse what would make Popen's pipes anything but raw."""
-    if universal_newlines:
-        raise ValueError("universal_newlines must be False")
-    if bufsize != 0:
-        raise ValueError("bufsize must be 0")
-    if text:
-        raise ValueError("text must be False")
-    if encoding is not None:
-        raise ValueError("encoding must be None")
-    if errors is not None:
-        raise ValueError("errors must be None")
-
-
-def _describe(stdin: Any, stdout: Any, stderr: Any) -> list[str]:
-    """Return what debug mode's log says of the child's files, in asyncio's words."""
-    if stdout is not None and stderr == subprocess.STDOUT:
-        named = {"stdin": stdin, "stdout=stderr": stdout}
-    else:
-        named = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
-    return [f"{name}={_describe_file(file)}" for name, file in named.items() if file is not None]
-
-
-def _describe_file(file: Any) -> str:
-    if file == subprocess.PIPE:
-        return "<pipe>"
-    if file == subprocess.STDOUT:
-        return "<stdout>"
-    return repr(file)
