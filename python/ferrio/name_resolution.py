@@ -34,7 +34,7 @@ class NameResolutionPart(ExecutorPart):
 
     def __init__(self) -> None:
         super().__init__()
-        self._resolver = ResolverThreads(self)
+        self._resolver = ResolverThreads()
 
     async def getaddrinfo(
         self,
@@ -69,7 +69,7 @@ class NameResolutionPart(ExecutorPart):
         if getattr(run_in_executor, "__func__", None) is not ExecutorPart.run_in_executor:
             return await run_in_executor(None, function, *arguments)
         self._check_executor()
-        return await self._resolver.submit(function, *arguments)
+        return await self._resolver.submit(self, function, *arguments)
 
     def _has_other_threads(self) -> bool:
         return self._resolver.has_threads()

@@ -25,10 +25,13 @@ class _Lookup(NamedTuple):
 
 
 class ResolverThreads:
-    """Makes the lookups of one loop. All methods are for the loop's thread."""
+    """Makes the lookups of one loop. All methods are for the loop's thread.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    The loop holds this, and this does not hold the loop: a closed loop goes with its last
+    reference, without the garbage collector.
+    """
+
+    def __init__(self) -> None:
         # Guards what is below, which the threads use as well.
         self._lock = threading.Lock()
         self._waiting: deque[_Lookup] = deque()
@@ -38,13 +41,15 @@ class ResolverThreads:
         # Those that found nothing more to do; they are as good as gone.
         self._ending: list[threading.Thread] = []
 
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
-        """Call ``function(*arguments)`` in a thread; return a future of its outcome.
+    def submit(
+        self, loop: asyncio.AbstractEventLoop, function: Callable[..., Any], *arguments: Any
+    ) -> asyncio.Future[Any]:
+        """Call ``function(*arguments)`` in a thread; return a future of the loop for its outcome.
 
         Cancelling the future forgets a lookup that has not begun; one that has is let go on.
         Raises RuntimeError when the system has no thread.
         """
-        answer: asyncio.Future[Any] = self._loop.create_future()
+        answer: asyncio.Future[Any] = loop.create_future()
         with self._lock:
             self._ending = [thread for thread in self._ending if thread.is_alive()]
             self._waiting.append(_Lookup(function, arguments, answer))
@@ -125,11 +130,12 @@ class ResolverThreads:
             result = lookup.function(*lookup.arguments)
         except BaseException as raised:
             error = raised
+        loop = lookup.answer.get_loop()
         try:
-            self._loop.call_soon_threadsafe(_settle, lookup.answer, result, error)
+            loop.call_soon_threadsafe(_settle, lookup.answer, result, error)
         except RuntimeError:
             # The loop was closed meanwhile: nobody waits for the answer any more.
-            if not self._loop.is_closed():
+            if not loop.is_closed():
                 raise
         finally:
             # Its traceback refers to this frame.

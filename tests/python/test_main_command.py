@@ -17,9 +17,11 @@ PLAIN = [sys.executable]
 FERRIO = [sys.executable, "-m", "ferrio"]
 CONSOLE_SCRIPT = Path(sys.executable).with_name("ferrio")
 
-# The modules that make up a loop are asyncio's in one case and ferrio's in the other.
+# The modules that make up a loop are asyncio's in one case and ferrio's in the other; asyncio's
+# sleep() has a frame, and ferrio's has none.
 LOOP_FRAME = re.compile(
-    r'(?m)^[ |+]*File "[^"]*/(asyncio/(base_events|runners|events)|ferrio/(loop|runner))\.py", .*\n'
+    r'(?m)^[ |+]*File "[^"]*/'
+    r'(asyncio/(base_events|runners|events|tasks)|ferrio/(loop|runner))\.py", .*\n'
     r"([ |]{4,}(?!File).*\n)*"
 )
 
