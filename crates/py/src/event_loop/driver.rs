@@ -39,8 +39,24 @@ impl This<'_, EventLoop> {
         });
         alive.in_turns.set(false);
         alive.this().track_queued();
-        let left = alive.this().leave_task();
-        outcome.and(left)
+        match outcome {
+            Ok(()) => alive.this().leave_task(),
+            Err(raised) => Err(alive.this().leave_task_with(raised)),
+        }
+    }
+
+    /// Takes the current task back with an exception on its way.
+    #[cold]
+    fn leave_task_with(self, raised: Raised) -> Raised {
+        let exception = raised.take();
+        match self.leave_task() {
+            Ok(()) => {}
+            // In the child of a fork Python has forgotten the running loop, and with it whose
+            // task is the current one.
+            Err(forgotten) if self.owner_process.get().is_some() => forgotten.discard(),
+            Err(second) => second.report_unraisable(&self.object()),
+        }
+        Raised::exception(&exception)
     }
 }
 
