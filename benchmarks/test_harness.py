@@ -31,7 +31,7 @@ from harness.case import (
 )
 from harness.loops import FLOOR, LOOPS, Loop, LoopMissing
 from harness.processes import Companion, ProcessFailed, process_cpu_ns, worker_command
-from harness.record import CaseRecord, Record
+from harness.record import CaseRecord, Record, essence
 from harness.report import bars_table, figure, mark, results_table
 from harness.sample import Sample, calibrate, sample_in_this_process
 from harness.schedule import Series, contestants, run_rounds, take_sample
@@ -513,3 +513,12 @@ def test_a_picture_is_drawn(a_record: Record, tmp_path: Path) -> None:
     draw(a_record, [Bar("a-case", 0.5, "uvloop")], second)
     assert first.read_text().startswith("<?xml")
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_recorded_failure_has_no_traceback():
+    failure = (
+        "server has ended: Traceback (most recent call last):\n"
+        '  File "/a/b.py", line 1\n    f()\nNotImplementedError: none\nmore'
+    )
+    assert essence(failure) == "server has ended: NotImplementedError: none"
+    assert essence("server said nothing") == "server said nothing"

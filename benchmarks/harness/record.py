@@ -68,6 +68,13 @@ class Record:
         return list(self.versions)
 
 
+def essence(failure: str) -> str:
+    """Return what a failure comes to: of a traceback its exception, and no machine's paths."""
+    before, traceback, after = failure.partition("Traceback (most recent call last):\n")
+    raised = (line for line in after.splitlines() if not line.startswith(" "))
+    return before + next(raised, "an exception") if traceback else failure
+
+
 def make_record(
     cases: Sequence[Case], loops: Iterable[str], settings: dict[str, Any], results: Results
 ) -> Record:
@@ -204,7 +211,7 @@ def _series_to_json(case: CaseRecord, loop: str) -> dict[str, Any]:
         "samples": [
             [sample.operations, sample.amount, sample.wall_ns] for sample in series.samples
         ],
-        "failure": series.failure,
+        "failure": None if series.failure is None else essence(series.failure),
     }
 
 

@@ -9,7 +9,7 @@ from statistics import median
 from harness.bars import RUNNER, Bar
 from harness.case import Unit
 from harness.loops import FLOOR
-from harness.record import CaseRecord, Record
+from harness.record import CaseRecord, Record, essence
 from harness.schedule import Series
 from harness.summary import Summary
 
@@ -161,7 +161,7 @@ def _busy_share(series: Series) -> float:
 def failures(record: Record) -> list[str]:
     """What went wrong, a line each."""
     return [
-        f"{case.name} on {loop}: {series.failure}"
+        f"{case.name} on {loop}: {essence(series.failure)}"
         for case in record.cases
         for loop, series in case.series.items()
         if series.failure is not None
