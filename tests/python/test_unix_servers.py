@@ -98,6 +98,8 @@ class TestThePath:
             server = await loop.create_unix_server(Echo, path)
             with monkeypatch.context() as patch:
                 patch.setattr(os, "unlink", refuse)
+                # What ferrio took of os when it was imported.
+                patch.setattr("ferrio.listening._remove_file", refuse)
                 server.close()
 
         loop.run_until_complete(main())
