@@ -642,7 +642,11 @@ def test_start_tls_on_a_transport_that_was_closed_returns_none(loop):
             )
             transport.close()
             answer = await loop.start_tls(
-                transport, protocol, ssl.create_default_context(), ssl_handshake_timeout=0.01
+                transport,
+                protocol,
+                ssl.create_default_context(),
+                server_hostname="localhost",
+                ssl_handshake_timeout=0.01,
             )
             # asyncio leaves the timer of the handshake behind.
             await asyncio.sleep(0.1)
