@@ -362,7 +362,8 @@ impl This<'_, Handle> {
         };
         self.context.set(context.clone());
         let outcome = self.run_in(callback, &context);
-        if !self.is_shared() {
+        // Python is asked nothing with an exception on its way.
+        if outcome.is_ok() && !self.is_shared() {
             drop(self.context.take());
             if !context.is_shared() && Context::is_empty(&context)? {
                 event_loop.spare_context.set(context);
