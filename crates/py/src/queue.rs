@@ -7,17 +7,18 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
-use crate::awaitable::{Awaited, Coroutine, Steps};
+use crate::awaitable::{Coroutine, Steps};
 use crate::ffi::{
-    Arguments, Extends, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
-    Progress, Raised, Signature, Slot, This, TypeBuilder, TypeObject, Visitor, attributes, methods,
-    none, required, sys, text,
+    Arguments, Attribute, Extends, Function, GetSet, Method, Native, Object, ObjectCell, Outcome,
+    Own, Progress, Raised, Signature, Slot, This, TypeBuilder, TypeObject, Visitor, attributes,
+    methods, none, receiver, required, sys, text,
 };
 use crate::future::Future;
 use crate::imports::imports;
 use crate::originals::{get, originals};
 use crate::sync::{
-    BoundLoop, Count, Deque, Event, WaitEvent, is_future_cancelled, receiver, reduce, set_state,
+    BoundLoop, Count, Deque, Event, LoopBound, Pickled, StandsIn, WaitEvent, Waiter,
+    class_attribute, is_future_cancelled, loop_bound_attributes, pickled_methods, visit_waiter,
     wake,
 };
 
@@ -418,11 +419,8 @@ impl This<'_, Queue> {
 
     /// Begins to wait in one of the lists.
     #[inline]
-    fn join_list(self, waiters: &Deque) -> Outcome<(Object, Awaited)> {
-        let future = self.bound_loop.create_future(&self.object())?;
-        waiters.push_back(&future)?;
-        let awaited = Awaited::new(&future)?;
-        Ok((future, awaited))
+    fn join_list(self, waiters: &Deque) -> Outcome<Waiter> {
+        Waiter::join(&self.bound_loop, &self.object(), waiters)
     }
 
     /// A wait has failed: who was woken for nothing wakes the next, if there is `room`.
@@ -460,21 +458,21 @@ impl This<'_, Queue> {
 /// `await queue.get()`.
 pub(crate) struct Get {
     queue: Own<Queue>,
-    /// The future it waits for, while it waits.
-    waits: Option<(Object, Awaited)>,
+    /// Its place in the list, while it waits.
+    waits: Option<Waiter>,
 }
 
 impl Steps for Get {
     #[inline]
     fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
         let queue = self.queue.this();
-        if let Some((future, awaited)) = &self.waits {
-            match awaited.resume(thrown) {
+        if let Some(waiter) = &self.waits {
+            match waiter.resume(thrown) {
                 Ok(Progress::Yielded(item)) => return Ok(Progress::Yielded(item)),
                 Ok(Progress::Returned(_)) => {}
                 Err(raised) => {
                     let room = || queue.is_empty().map(|empty| !empty);
-                    return Err(queue.leave_list(raised, &queue.getters, future, room));
+                    return Err(queue.leave_list(raised, &queue.getters, &waiter.future, room));
                 }
             }
             self.waits = None;
@@ -496,7 +494,7 @@ impl Steps for Get {
 
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         visitor.own(&self.queue)?;
-        visit_wait(&self.waits, visitor)
+        visit_waiter(self.waits.as_ref(), visitor)
     }
 }
 
@@ -504,21 +502,21 @@ impl Steps for Get {
 pub(crate) struct Put {
     queue: Own<Queue>,
     item: Object,
-    /// The future it waits for, while it waits.
-    waits: Option<(Object, Awaited)>,
+    /// Its place in the list, while it waits.
+    waits: Option<Waiter>,
 }
 
 impl Steps for Put {
     #[inline]
     fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
         let queue = self.queue.this();
-        if let Some((future, awaited)) = &self.waits {
-            match awaited.resume(thrown) {
+        if let Some(waiter) = &self.waits {
+            match waiter.resume(thrown) {
                 Ok(Progress::Yielded(item)) => return Ok(Progress::Yielded(item)),
                 Ok(Progress::Returned(_)) => {}
                 Err(raised) => {
                     let room = || queue.is_full().map(|full| !full);
-                    return Err(queue.leave_list(raised, &queue.putters, future, room));
+                    return Err(queue.leave_list(raised, &queue.putters, &waiter.future, room));
                 }
             }
             self.waits = None;
@@ -542,7 +540,7 @@ impl Steps for Put {
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         visitor.own(&self.queue)?;
         visitor.object(&self.item)?;
-        visit_wait(&self.waits, visitor)
+        visit_waiter(self.waits.as_ref(), visitor)
     }
 }
 
@@ -579,16 +577,6 @@ impl Steps for Join {
     }
 }
 
-fn visit_wait(waits: &Option<(Object, Awaited)>, visitor: Visitor<'_>) -> Result<(), c_int> {
-    match waits {
-        Some((future, awaited)) => {
-            visitor.object(future)?;
-            awaited.visit(visitor)
-        }
-        None => Ok(()),
-    }
-}
-
 /// Builds the Python types.
 pub(crate) fn build(module: &Object) -> Outcome<()> {
     TypeBuilder::<Queue>::new(
@@ -615,10 +603,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
-    .attributes(attributes(vec![crate::identity::class_attribute::<
-        LifoQueue,
-        _,
-    >(|| &originals().lifo_queue)]))
+    .attributes(attributes(vec![class_attribute::<LifoQueue>()]))
     .build(module, Some(&TYPE))?;
     TypeBuilder::<PriorityQueue>::new(
         c"A queue that gives its smallest item first: asyncio.PriorityQueue, native.\n\n\
@@ -626,16 +611,13 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
-    .attributes(attributes(vec![crate::identity::class_attribute::<
-        PriorityQueue,
-        _,
-    >(|| &originals().priority_queue)]))
+    .attributes(attributes(vec![class_attribute::<PriorityQueue>()]))
     .build(module, Some(&TYPE))
 }
 
 fn method_table() -> Vec<Method> {
     type Self_<'a> = This<'a, Queue>;
-    let mut table = vec![
+    let mut table = pickled_methods::<Queue>(vec![
         Method::no_arguments(
             c"qsize",
             |this: Self_<'_>| Object::from_i64(i64::try_from(this.items.len()?).unwrap_or(i64::MAX)),
@@ -701,17 +683,7 @@ fn method_table() -> Vec<Method> {
             c"Return what str() and repr() say of it.",
         ),
         Method::class_getitem(),
-        Method::any_arguments(
-            c"__reduce_ex__",
-            |this: Self_<'_>, _: Arguments<'_>| reduce_queue(this),
-            c"Pickle it with its attributes.",
-        ),
-        Method::one_argument(
-            c"__setstate__",
-            |this: Self_<'_>, state: &Object| set_state(this, state),
-            c"Set the attributes that were pickled.",
-        ),
-    ];
+    ]);
     if originals().queue_shut_down.is_some() {
         table.push(Method::any_arguments(
             c"shutdown",
@@ -733,44 +705,61 @@ fn method_table() -> Vec<Method> {
     table
 }
 
-fn reduce_queue(this: This<'_, Queue>) -> Outcome<Object> {
-    let finished = this.finished.get().map_or_else(none, Own::into_object);
-    let deque = &originals().deque;
-    let mut state = vec![
-        ("_maxsize", this.maximum.get()?),
-        ("_getters", this.getters.to_python(deque)?),
-        ("_putters", this.putters.to_python(deque)?),
-        (
-            "_unfinished_tasks",
-            Object::from_i64(this.unfinished.get())?,
-        ),
-        ("_finished", finished),
-        ("_queue", this.python_items()?),
-    ];
-    if originals().queue_shut_down.is_some() {
-        let shut_down = this.value().shut_down.get();
-        state.push(("_is_shutdown", Object::from_bool(shut_down)));
+impl StandsIn for Queue {
+    fn original() -> &'static Object {
+        &originals().queue
     }
-    reduce(this, &state)
+}
+
+impl StandsIn for LifoQueue {
+    fn original() -> &'static Object {
+        &originals().lifo_queue
+    }
+}
+
+impl StandsIn for PriorityQueue {
+    fn original() -> &'static Object {
+        &originals().priority_queue
+    }
+}
+
+impl LoopBound for Queue {
+    fn bound_loop(&self) -> &BoundLoop {
+        &self.bound_loop
+    }
+}
+
+impl Pickled for Queue {
+    fn state(this: This<'_, Queue>) -> Outcome<Vec<(&'static str, Object)>> {
+        let mut state = vec![
+            ("_maxsize", this.maximum.read()?),
+            ("_getters", this.getters.read()?),
+            ("_putters", this.putters.read()?),
+            ("_unfinished_tasks", this.unfinished.read()?),
+            (
+                "_finished",
+                this.finished.get().map_or_else(none, Own::into_object),
+            ),
+            ("_queue", this.python_items()?),
+        ];
+        if originals().queue_shut_down.is_some() {
+            state.push(("_is_shutdown", this.value().shut_down.read()?));
+        }
+        Ok(state)
+    }
 }
 
 fn attribute_table() -> Vec<GetSet> {
     type Self_<'a> = This<'a, Queue>;
-    let mut table = vec![
-        crate::identity::class_attribute::<Queue, _>(|| &originals().queue),
-        GetSet::instance_dict(),
+    let mut table = loop_bound_attributes::<Queue>([
         GetSet::read_only(
             c"maxsize",
             |this: Self_<'_>| this.maximum.get(),
             c"How many items may be in the queue; 0 or less is no limit.",
         ),
-        GetSet::read_write(
+        GetSet::field(
             c"_maxsize",
-            |this: Self_<'_>| this.maximum.get(),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.maximum.assign(required(value, "_maxsize")?);
-                Ok(())
-            },
+            |queue: &Queue| &queue.maximum,
             c"How many items may be in the queue; 0 or less is no limit.",
         ),
         GetSet::read_write(
@@ -782,32 +771,19 @@ fn attribute_table() -> Vec<GetSet> {
             },
             c"The items: a deque, or a list where the order is another.",
         ),
-        GetSet::read_write(
+        GetSet::field(
             c"_getters",
-            |this: Self_<'_>| this.getters.to_python(&originals().deque),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.getters.assign(Some(required(value, "_getters")?));
-                Ok(())
-            },
+            |queue: &Queue| &queue.getters,
             c"The futures of those who wait in get().",
         ),
-        GetSet::read_write(
+        GetSet::field(
             c"_putters",
-            |this: Self_<'_>| this.putters.to_python(&originals().deque),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.putters.assign(Some(required(value, "_putters")?));
-                Ok(())
-            },
+            |queue: &Queue| &queue.putters,
             c"The futures of those who wait in put().",
         ),
-        GetSet::read_write(
+        GetSet::field(
             c"_unfinished_tasks",
-            |this: Self_<'_>| Object::from_i64(this.unfinished.get()),
-            |this: Self_<'_>, value: Option<&Object>| {
-                let value = required(value, "_unfinished_tasks")?.to_i64()?;
-                this.unfinished.set(value);
-                Ok(())
-            },
+            |queue: &Queue| &queue.unfinished,
             c"How many items were put for which task_done() was not called.",
         ),
         GetSet::read_write(
@@ -823,25 +799,11 @@ fn attribute_table() -> Vec<GetSet> {
             },
             c"The event that join() waits for.",
         ),
-        GetSet::read_write(
-            c"_loop",
-            |this: Self_<'_>| Ok(this.bound_loop.get()),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.bound_loop.assign(value);
-                Ok(())
-            },
-            c"The loop that it belongs to, or None before the first wait.",
-        ),
-    ];
+    ]);
     if originals().queue_shut_down.is_some() {
-        table.push(GetSet::read_write(
+        table.push(GetSet::field(
             c"_is_shutdown",
-            |this: Self_<'_>| Ok(Object::from_bool(this.value().shut_down.get())),
-            |this: Self_<'_>, value: Option<&Object>| {
-                let value = required(value, "_is_shutdown")?.is_true()?;
-                this.value().shut_down.set(value);
-                Ok(())
-            },
+            |queue: &Queue| &queue.shut_down,
             c"Whether shutdown() was called.",
         ));
     }
@@ -850,15 +812,7 @@ fn attribute_table() -> Vec<GetSet> {
 
 fn add_functions() -> Outcome<()> {
     let function = get(&originals().queue, c"get")?;
-    let function = Function::make(&function, "ferrio", |function, arguments| {
-        const GET: Signature<1> = Signature {
-            function: "Queue.get",
-            names: [c"self"],
-            positional: 1,
-            required: 1,
-        };
-        let [this] = GET.parse(arguments)?;
-        let queue = receiver(this, "Queue.get")?;
+    let function = Function::make_method(&function, |function, queue| {
         Coroutine::make(function, Get { queue, waits: None })
     })?;
     TYPE.add_attribute(c"get", &function.into_object())?;
@@ -880,15 +834,7 @@ fn add_functions() -> Outcome<()> {
     })?;
     TYPE.add_attribute(c"put", &function.into_object())?;
     let function = get(&originals().queue, c"join")?;
-    let function = Function::make(&function, "ferrio", |function, arguments| {
-        const JOIN: Signature<1> = Signature {
-            function: "Queue.join",
-            names: [c"self"],
-            positional: 1,
-            required: 1,
-        };
-        let [this] = JOIN.parse(arguments)?;
-        let queue = receiver(this, "Queue.join")?;
+    let function = Function::make_method(&function, |function, queue| {
         Coroutine::make(function, Join { queue, wait: None })
     })?;
     TYPE.add_attribute(c"join", &function.into_object())

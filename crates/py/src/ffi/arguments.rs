@@ -170,14 +170,14 @@ impl<'a> Arguments<'a> {
 }
 
 /// What a function accepts: names in order, how many may be positional, how many are required.
-pub(crate) struct Signature<const N: usize> {
-    pub(crate) function: &'static str,
+pub(crate) struct Signature<'f, const N: usize> {
+    pub(crate) function: &'f str,
     pub(crate) names: [&'static CStr; N],
     pub(crate) positional: usize,
     pub(crate) required: usize,
 }
 
-impl<const N: usize> Signature<N> {
+impl<const N: usize> Signature<'_, N> {
     /// Each argument at its name's index.
     ///
     /// # Errors

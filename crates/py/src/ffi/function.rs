@@ -8,10 +8,12 @@
 use std::ffi::{CStr, c_int};
 
 use super::method::GetSet;
-use super::native::{TypeBuilder, TypeObject, Visitor, conjure};
+use super::native::{TypeObject, Visitor};
+use super::slots::conjure;
+use super::type_builder::TypeBuilder;
 use super::{
-    Arguments, Method, Native, Object, ObjectCell, Outcome, Own, Raised, This, attributes, guard,
-    interned, methods, sys, text,
+    Arguments, Method, Native, Object, ObjectCell, Outcome, Own, Raised, Signature, This,
+    attributes, guard, interned, methods, sys, text,
 };
 
 /// A function in Rust.
@@ -75,6 +77,20 @@ impl Function {
         })
     }
 
+    /// A coroutine method, or another, without arguments: `begin` gets the instance and its
+    /// outcome is what the call returns.
+    pub(crate) fn make_method<T, F>(stands_for: &Object, _begin: F) -> Outcome<Own<Function>>
+    where
+        T: Native,
+        F: Fn(This<'_, Function>, Own<T>) -> Outcome<Object> + Copy + 'static,
+    {
+        Function::make(stands_for, "ferrio", |function, arguments| {
+            let this = function.receiver::<T>(arguments)?;
+            // SAFETY: whoever names `F` as a type parameter here was handed a value of it.
+            unsafe { conjure::<F>()(function, this) }
+        })
+    }
+
     pub(crate) fn name(&self) -> Object {
         self.name.get().unwrap_or_else(super::none)
     }
@@ -90,6 +106,53 @@ impl Function {
             None => Err(Raised::runtime_error("the function is being freed")),
         }
     }
+}
+
+impl This<'_, Function> {
+    /// The one argument of a method: its instance.
+    ///
+    /// # Errors
+    /// TypeError for any other arguments, and for an instance of another class.
+    #[inline]
+    pub(crate) fn receiver<T: Native>(self, arguments: Arguments<'_>) -> Outcome<Own<T>> {
+        if !arguments.has_keywords()
+            && let [object] = arguments.positional()
+            && let Some(this) = This::<T>::from_object(object)
+        {
+            return Ok(this.own());
+        }
+        self.parse_receiver(arguments)
+    }
+
+    #[cold]
+    fn parse_receiver<T: Native>(self, arguments: Arguments<'_>) -> Outcome<Own<T>> {
+        let name = self.value().qualified_name().to_text()?;
+        let signature = Signature {
+            function: &name,
+            names: [c"self"],
+            positional: 1,
+            required: 1,
+        };
+        let [this] = signature.parse(arguments)?;
+        receiver(this, &name)
+    }
+}
+
+/// The receiver of a method that was called as a function of the class.
+///
+/// # Errors
+/// TypeError for an instance of another class.
+pub(crate) fn receiver<T: Native>(object: Option<&Object>, method: &str) -> Outcome<Own<T>> {
+    if let Some(object) = object
+        && let Some(this) = This::<T>::from_object(object)
+    {
+        return Ok(this.own());
+    }
+    let name = T::NAME.to_string_lossy();
+    let name = name.rsplit('.').next().unwrap_or_default().to_owned();
+    Err(Raised::type_error(&format!(
+        "{method}() needs an instance of '{name}'"
+    )))
 }
 
 unsafe extern "C" fn call<F>(

@@ -4,11 +4,14 @@
 //! alone says which it is, so the C function that CPython calls is made once
 //! per body by the compiler, with nothing to look up at run time.
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 
-use super::native::{conjure, leak_attributes, leak_methods};
-use super::{Arguments, Native, Object, Outcome, Raised, This, guard, guard_status, sys};
+use super::slots::conjure;
+use super::{
+    Arguments, Native, Object, ObjectCell, Outcome, Raised, This, guard, guard_status, none, sys,
+};
 
 /// One entry of a type's method table.
 pub(crate) struct Method(pub(super) sys::PyMethodDef);
@@ -18,13 +21,28 @@ pub(crate) struct GetSet(pub(super) sys::PyGetSetDef);
 
 /// Makes a table that lives as long as the process.
 pub(crate) fn methods(methods: Vec<Method>) -> &'static [sys::PyMethodDef] {
-    leak_methods(methods)
+    let mut table: Vec<_> = methods.into_iter().map(|method| method.0).collect();
+    table.push(sys::PyMethodDef::zeroed());
+    table.leak()
 }
 
 /// Makes a table that lives as long as the process.
 pub(crate) fn attributes(attributes: Vec<GetSet>) -> &'static [sys::PyGetSetDef] {
-    leak_attributes(attributes)
+    let mut table: Vec<_> = attributes
+        .into_iter()
+        .map(|attribute| attribute.0)
+        .collect();
+    table.push(END_OF_ATTRIBUTES);
+    table.leak()
 }
+
+const END_OF_ATTRIBUTES: sys::PyGetSetDef = sys::PyGetSetDef {
+    name: ptr::null(),
+    get: None,
+    set: None,
+    doc: ptr::null(),
+    closure: ptr::null_mut(),
+};
 
 impl Method {
     /// A method without arguments.
@@ -165,6 +183,23 @@ impl GetSet {
         })
     }
 
+    /// An attribute that is a field of the Rust value, to be read and assigned as such.
+    pub(crate) fn field<T, V, F>(name: &'static CStr, _field: F, doc: &'static CStr) -> GetSet
+    where
+        T: Native,
+        V: Attribute,
+        F: Fn(&T) -> &V + Copy + 'static,
+    {
+        GetSet(sys::PyGetSetDef {
+            name: name.as_ptr(),
+            get: Some(field_getter::<T, V, F>),
+            set: Some(field_setter::<T, V, F>),
+            doc: doc.as_ptr(),
+            // The setter's messages name the attribute.
+            closure: name.as_ptr().cast_mut().cast(),
+        })
+    }
+
     /// An attribute that can be read and assigned; a deletion comes as `None`.
     pub(crate) fn read_write<T, G, S>(
         name: &'static CStr,
@@ -185,6 +220,64 @@ impl GetSet {
             closure: ptr::null_mut(),
         })
     }
+}
+
+/// A field that Python code may read and assign as an attribute.
+pub(crate) trait Attribute {
+    /// The value as an object.
+    ///
+    /// # Errors
+    /// What its making raises.
+    fn read(&self) -> Outcome<Object>;
+
+    /// Assigns the attribute called `name`, or deletes it.
+    ///
+    /// # Errors
+    /// AttributeError for a deletion where that has no meaning; what the value's conversion raises.
+    fn write(&self, value: Option<&Object>, name: &str) -> Outcome<()>;
+}
+
+impl Attribute for Cell<bool> {
+    fn read(&self) -> Outcome<Object> {
+        Ok(Object::from_bool(self.get()))
+    }
+
+    fn write(&self, value: Option<&Object>, name: &str) -> Outcome<()> {
+        self.set(required(value, name)?.is_true()?);
+        Ok(())
+    }
+}
+
+impl Attribute for Cell<i64> {
+    fn read(&self) -> Outcome<Object> {
+        Object::from_i64(self.get())
+    }
+
+    fn write(&self, value: Option<&Object>, name: &str) -> Outcome<()> {
+        self.set(required(value, name)?.to_i64()?);
+        Ok(())
+    }
+}
+
+/// Empty is None.
+impl Attribute for ObjectCell {
+    fn read(&self) -> Outcome<Object> {
+        Ok(self.get().unwrap_or_else(none))
+    }
+
+    fn write(&self, value: Option<&Object>, name: &str) -> Outcome<()> {
+        self.assign(required(value, name)?.some().cloned());
+        Ok(())
+    }
+}
+
+/// Calls a function item or a closure without captures by its type alone.
+pub(crate) fn call_captureless<F>() -> &'static Object
+where
+    F: Fn() -> &'static Object + Copy + 'static,
+{
+    // SAFETY: whoever names `F` as a type parameter here was handed a value of it.
+    unsafe { conjure::<F>()() }
 }
 
 // In each of the following, CPython's method descriptor has checked that the
@@ -276,6 +369,40 @@ where
 {
     // SAFETY: the descriptor checked the type; see `conjure`.
     guard(|| unsafe { conjure::<G>()(This::from_raw(pointer)) })
+}
+
+unsafe extern "C" fn field_getter<T: Native, V: Attribute, F>(
+    pointer: *mut sys::PyObject,
+    _name: *mut c_void,
+) -> *mut sys::PyObject
+where
+    F: Fn(&T) -> &V + Copy + 'static,
+{
+    // SAFETY: the descriptor checked the type; see `conjure`.
+    guard(|| unsafe { conjure::<F>()(This::<T>::from_raw(pointer).value()).read() })
+}
+
+unsafe extern "C" fn field_setter<T: Native, V: Attribute, F>(
+    pointer: *mut sys::PyObject,
+    value: *mut sys::PyObject,
+    name: *mut c_void,
+) -> c_int
+where
+    F: Fn(&T) -> &V + Copy + 'static,
+{
+    guard_status(|| {
+        // SAFETY: the descriptor checked the type; null is a deletion; the name is the one that
+        // `GetSet::field` was given.
+        unsafe {
+            let value = if value.is_null() {
+                None
+            } else {
+                Some(Object::view(&value))
+            };
+            let name = CStr::from_ptr(name.cast()).to_string_lossy();
+            conjure::<F>()(This::<T>::from_raw(pointer).value()).write(value, &name)
+        }
+    })
 }
 
 unsafe extern "C" fn setter<T: Native, S>(

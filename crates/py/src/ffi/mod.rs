@@ -33,9 +33,11 @@ mod method;
 mod module;
 mod native;
 mod object;
+mod slots;
 mod socket_object;
 mod threads;
 mod tls;
+mod type_builder;
 
 pub(crate) use arguments::{Arguments, Signature};
 pub(crate) use audit::audit;
@@ -45,17 +47,18 @@ pub(crate) use context::Context;
 pub(crate) use coroutine_origin::{is_origin_tracked, learn_origin_depth, origin};
 pub(crate) use exception::{Outcome, Raised, SavedException};
 pub(crate) use free_list::FreeList;
-pub(crate) use function::Function;
+pub(crate) use function::{Function, receiver};
 pub(crate) use linked::{Linked, LinkedList, Links, unlink};
-pub(crate) use method::{GetSet, Method, attributes, methods, required};
-pub(crate) use module::{module_definition, python_version};
-pub(crate) use native::{
-    Extends, Instance, Native, Own, Progress, This, TypeBuilder, TypeObject, Visitor,
-    call_captureless,
+pub(crate) use method::{
+    Attribute, GetSet, Method, attributes, call_captureless, methods, required,
 };
+pub(crate) use module::{module_definition, python_version};
+pub(crate) use native::{Extends, Instance, Native, Own, This, TypeObject, Visitor};
 pub(crate) use object::{Object, Ref, interned, none, text};
+pub(crate) use slots::Progress;
 pub(crate) use socket_object::{SocketCell, learn_socket_layout, standard_socket_fd};
 pub(crate) use threads::{guard, guard_status, recursive, released, thread_id};
 pub(crate) use tls::{FreshBytes, MemoryBio, SslSocket, build_window, learn_tls_types};
+pub(crate) use type_builder::TypeBuilder;
 
 pub(crate) use pyo3_ffi as sys;

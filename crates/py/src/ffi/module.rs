@@ -96,6 +96,18 @@ impl Object {
         }
     }
 
+    /// `object.__setattr__(self, name, value)`; no value deletes.
+    pub(crate) fn generic_set_attr(&self, name: &Object, value: Option<&Object>) -> Outcome<()> {
+        // SAFETY: live objects; null deletes.
+        Raised::check(unsafe {
+            sys::PyObject_GenericSetAttr(
+                self.as_ptr(),
+                name.as_ptr(),
+                value.map_or(ptr::null_mut(), Object::as_ptr),
+            )
+        })
+    }
+
     /// The version of the object's class, which changes with the class; 0 is no version.
     #[inline]
     pub(crate) fn type_version(&self) -> u32 {

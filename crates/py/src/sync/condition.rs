@@ -2,16 +2,16 @@
 
 use std::ffi::{CStr, c_int};
 
-use super::event::receiver;
 use super::lock::add_context_manager;
 use super::{
-    AcquireLock, BoundLoop, Deque, Lock, describe, describe_waiters, is_cancelled_error,
-    is_future_done, wake,
+    AcquireLock, BoundLoop, Deque, Lock, LoopBound, StandsIn, Waiter, describe, describe_waiters,
+    is_cancelled_error, is_future_done, loop_bound_attributes, wake,
 };
 use crate::awaitable::{Awaited, Coroutine, Steps};
 use crate::ffi::{
     Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own, Progress, Raised,
-    Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, required, sys,
+    Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, receiver,
+    required, sys,
 };
 use crate::imports::imports;
 use crate::originals::{get, originals};
@@ -73,6 +73,18 @@ unsafe impl Native for Condition {
         self.locked.clear();
         self.acquire.clear();
         self.release.clear();
+    }
+}
+
+impl StandsIn for Condition {
+    fn original() -> &'static Object {
+        &originals().condition
+    }
+}
+
+impl LoopBound for Condition {
+    fn bound_loop(&self) -> &BoundLoop {
+        &self.bound_loop
     }
 }
 
@@ -208,7 +220,7 @@ enum Waiting {
     /// It has not begun.
     Not,
     /// For a notification, without the lock.
-    ForNotification { future: Object, awaited: Awaited },
+    ForNotification(Waiter),
     /// For the lock, which it must have again whatever happens.
     ForLock {
         acquire: Acquire,
@@ -251,10 +263,9 @@ impl WaitCondition {
 
     /// Joins those who wait.
     fn wait_for(&mut self, future: Object) -> Outcome<Progress> {
-        self.condition.waiters.push_back(&future)?;
-        let awaited = Awaited::new(&future)?;
-        let progress = awaited.resume(None)?;
-        self.state = Waiting::ForNotification { future, awaited };
+        let waiter = Waiter::join_with(future, &self.condition.waiters)?;
+        let progress = waiter.resume(None)?;
+        self.state = Waiting::ForNotification(waiter);
         Ok(progress)
     }
 
@@ -339,26 +350,22 @@ impl Steps for WaitCondition {
         let ended = match &self.state {
             Waiting::Not => return self.begin(),
             Waiting::ForLock { .. } => return self.go_on_reacquiring(thrown),
-            Waiting::ForNotification { future, awaited } => {
-                let outcome = match awaited.resume(thrown) {
-                    Ok(Progress::Yielded(item)) => return Ok(Progress::Yielded(item)),
-                    Ok(Progress::Returned(_)) => Ok(()),
-                    Err(raised) => Err(raised),
-                };
-                super::event::leave(&self.condition.waiters, future, outcome)
+            Waiting::ForNotification(waiter) => {
+                match waiter.resume_and_leave(&self.condition.waiters, thrown) {
+                    Ok(Some(item)) => return Ok(Progress::Yielded(item)),
+                    Ok(None) => None,
+                    Err(raised) => Some(raised.take()),
+                }
             }
         };
-        self.reacquire(ended.err().map(Raised::take))
+        self.reacquire(ended)
     }
 
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         visitor.own(&self.condition)?;
         match &self.state {
             Waiting::Not => Ok(()),
-            Waiting::ForNotification { future, awaited } => {
-                visitor.object(future)?;
-                awaited.visit(visitor)
-            }
+            Waiting::ForNotification(waiter) => waiter.visit(visitor),
             Waiting::ForLock {
                 acquire,
                 failure,
@@ -519,9 +526,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
 
 fn attribute_table() -> Vec<GetSet> {
     type Self_<'a> = This<'a, Condition>;
-    vec![
-        crate::identity::class_attribute::<Condition, _>(|| &originals().condition),
-        GetSet::instance_dict(),
+    loop_bound_attributes::<Condition>([
         GetSet::read_write(
             c"locked",
             |this: Self_<'_>| this.lent_method(&this.locked, &originals().names.locked),
@@ -558,39 +563,18 @@ fn attribute_table() -> Vec<GetSet> {
             },
             c"The lock.",
         ),
-        GetSet::read_write(
+        GetSet::field(
             c"_waiters",
-            |this: Self_<'_>| this.waiters.to_python(&originals().deque),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.waiters.assign(Some(required(value, "_waiters")?));
-                Ok(())
-            },
+            |condition: &Condition| &condition.waiters,
             c"The futures of those who wait.",
         ),
-        GetSet::read_write(
-            c"_loop",
-            |this: Self_<'_>| Ok(this.bound_loop.get()),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.bound_loop.assign(value);
-                Ok(())
-            },
-            c"The loop that it belongs to, or None before the first wait.",
-        ),
-    ]
+    ])
 }
 
 fn add_functions() -> Outcome<()> {
     let wait = get(&originals().condition, c"wait")?;
-    let wait = Function::make(&wait, "ferrio", |function, arguments| {
-        const WAIT: Signature<1> = Signature {
-            function: "Condition.wait",
-            names: [c"self"],
-            positional: 1,
-            required: 1,
-        };
-        let [this] = WAIT.parse(arguments)?;
-        let this = receiver(this, "Condition.wait")?;
-        Coroutine::make(function, WaitCondition::new(this))
+    let wait = Function::make_method(&wait, |function, condition| {
+        Coroutine::make(function, WaitCondition::new(condition))
     })?;
     TYPE.add_attribute(c"wait", &wait.into_object())?;
     let wait_for = get(&originals().condition, c"wait_for")?;

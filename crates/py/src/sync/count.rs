@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ffi::c_int;
 
-use crate::ffi::{Object, ObjectCell, Outcome, Raised, Visitor, sys};
+use crate::ffi::{Attribute, Object, ObjectCell, Outcome, Raised, Visitor, required, sys};
 
 /// A number that is counted up and down.
 pub(crate) struct Count {
@@ -97,6 +97,17 @@ impl Count {
 
     pub(crate) fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         self.other.visit(visitor)
+    }
+}
+
+impl Attribute for Count {
+    fn read(&self) -> Outcome<Object> {
+        self.get()
+    }
+
+    fn write(&self, value: Option<&Object>, name: &str) -> Outcome<()> {
+        self.assign(required(value, name)?);
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::c_int;
 
-use crate::ffi::{Object, Outcome, Raised, Visitor, none, sys};
+use crate::ffi::{Attribute, Object, Outcome, Raised, Visitor, none, required, sys};
 use crate::originals::originals;
 
 /// A double-ended queue of objects.
@@ -186,6 +186,18 @@ impl Deque {
             Container::Native(items) => items.iter().try_for_each(|item| visitor.object(item)),
             Container::Python(object) => visitor.object(object),
         }
+    }
+}
+
+/// As a deque: where Python has a list, [`Deque::to_python`] is asked for one.
+impl Attribute for Deque {
+    fn read(&self) -> Outcome<Object> {
+        self.to_python(&originals().deque)
+    }
+
+    fn write(&self, value: Option<&Object>, name: &str) -> Outcome<()> {
+        self.assign(Some(required(value, name)?));
+        Ok(())
     }
 }
 

@@ -3,11 +3,14 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
-use super::{BoundLoop, Deque, describe, describe_waiters, reduce, set_state, wake};
-use crate::awaitable::{Awaited, Coroutine, Steps};
+use super::{
+    BoundLoop, Deque, LoopBound, Pickled, StandsIn, Waiter, describe, describe_waiters,
+    loop_bound_attributes, pickled_methods, visit_waiter, wake,
+};
+use crate::awaitable::{Coroutine, Steps};
 use crate::ffi::{
-    Arguments, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own, Progress,
-    Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, required, sys,
+    Attribute, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own, Progress,
+    Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, sys,
 };
 use crate::originals::{get, originals};
 
@@ -56,6 +59,27 @@ unsafe impl Native for Event {
     }
 }
 
+impl StandsIn for Event {
+    fn original() -> &'static Object {
+        &originals().event
+    }
+}
+
+impl LoopBound for Event {
+    fn bound_loop(&self) -> &BoundLoop {
+        &self.bound_loop
+    }
+}
+
+impl Pickled for Event {
+    fn state(this: This<'_, Event>) -> Outcome<Vec<(&'static str, Object)>> {
+        Ok(vec![
+            ("_waiters", this.waiters.read()?),
+            ("_value", this.value().value.read()?),
+        ])
+    }
+}
+
 impl Own<Event> {
     pub(crate) fn make() -> Outcome<Own<Event>> {
         Own::new(Event::create()?)
@@ -86,8 +110,8 @@ impl This<'_, Event> {
 /// `await event.wait()`.
 pub(crate) struct WaitEvent {
     event: Own<Event>,
-    /// The future it waits for, once it waits.
-    waits: Option<(Object, Awaited)>,
+    /// Its place in the list, once it waits.
+    waits: Option<Waiter>,
 }
 
 impl WaitEvent {
@@ -99,88 +123,30 @@ impl WaitEvent {
 impl Steps for WaitEvent {
     fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
         let event = self.event.this();
-        let Some((future, awaited)) = &self.waits else {
+        let Some(waiter) = &self.waits else {
             if event.value.get() {
                 return Ok(Progress::Returned(Object::from_bool(true)));
             }
-            let future = event.bound_loop.create_future(&event.object())?;
-            event.waiters.push_back(&future)?;
-            let awaited = Awaited::new(&future)?;
-            self.waits = Some((future, awaited));
+            let waiter = Waiter::join(&event.bound_loop, &event.object(), &event.waiters)?;
+            self.waits = Some(waiter);
             return self.resume(None);
         };
-        let outcome = match awaited.resume(thrown) {
-            Ok(Progress::Yielded(item)) => return Ok(Progress::Yielded(item)),
-            Ok(Progress::Returned(_)) => Ok(Progress::Returned(Object::from_bool(true))),
-            Err(raised) => Err(raised),
-        };
-        leave(&event.waiters, future, outcome)
+        Ok(match waiter.resume_and_leave(&event.waiters, thrown)? {
+            Some(item) => Progress::Yielded(item),
+            None => Progress::Returned(Object::from_bool(true)),
+        })
     }
 
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         visitor.own(&self.event)?;
-        match &self.waits {
-            Some((future, awaited)) => {
-                visitor.object(future)?;
-                awaited.visit(visitor)
-            }
-            None => Ok(()),
-        }
+        visit_waiter(self.waits.as_ref(), visitor)
     }
-}
-
-/// Takes a future out of its list, whatever came of the wait; the wait's own exception goes
-/// before one of this.
-#[inline]
-pub(crate) fn leave<R>(waiters: &Deque, future: &Object, outcome: Outcome<R>) -> Outcome<R> {
-    match outcome {
-        Ok(result) => {
-            if !waiters.remove(future)? {
-                return Err(not_in_deque());
-            }
-            Ok(result)
-        }
-        Err(raised) => {
-            // No call may be made with an exception set.
-            let exception = raised.take();
-            if !waiters.remove(future)? {
-                return Err(not_in_deque());
-            }
-            Err(crate::ffi::Raised::exception(&exception))
-        }
-    }
-}
-
-#[cold]
-fn not_in_deque() -> crate::ffi::Raised {
-    crate::ffi::Raised::value_error("deque.remove(x): x not in deque")
-}
-
-const WAIT: Signature<1> = Signature {
-    function: "Event.wait",
-    names: [c"self"],
-    positional: 1,
-    required: 1,
-};
-
-/// The receiver of a method that was called as a function of the class.
-pub(crate) fn receiver<T: Native>(object: Option<&Object>, method: &str) -> Outcome<Own<T>> {
-    if let Some(object) = object
-        && let Some(this) = This::<T>::from_object(object)
-    {
-        return Ok(this.own());
-    }
-    let name = T::NAME.to_string_lossy();
-    let name = name.rsplit('.').next().unwrap_or_default().to_owned();
-    Err(crate::ffi::Raised::type_error(&format!(
-        "{method}() needs an instance of '{name}'"
-    )))
 }
 
 /// Builds the Python type.
 pub(super) fn build(module: &Object) -> Outcome<()> {
     type Self_<'a> = This<'a, Event>;
-    let table = methods(vec![
+    let table = pickled_methods::<Event>(vec![
         Method::no_arguments(
             c"is_set",
             |this: Self_<'_>| Ok(Object::from_bool(this.value.get())),
@@ -199,51 +165,14 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
             },
             c"Unset the flag; who waits from now on, waits for the next set().",
         ),
-        Method::any_arguments(
-            c"__reduce_ex__",
-            |this: Self_<'_>, _: Arguments<'_>| {
-                let waiters = this.waiters.to_python(&originals().deque)?;
-                let value = Object::from_bool(this.value.get());
-                reduce(this, &[("_waiters", waiters), ("_value", value)])
-            },
-            c"Pickle it with its attributes.",
-        ),
-        Method::one_argument(
-            c"__setstate__",
-            |this: Self_<'_>, state: &Object| set_state(this, state),
-            c"Set the attributes that were pickled.",
-        ),
     ]);
-    let attributes = attributes(vec![
-        crate::identity::class_attribute::<Event, _>(|| &originals().event),
-        GetSet::instance_dict(),
-        GetSet::read_write(
+    let table_of_attributes = loop_bound_attributes::<Event>([
+        GetSet::field(
             c"_waiters",
-            |this: Self_<'_>| this.waiters.to_python(&originals().deque),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.waiters.assign(Some(required(value, "_waiters")?));
-                Ok(())
-            },
+            |event: &Event| &event.waiters,
             c"The futures of those who wait.",
         ),
-        GetSet::read_write(
-            c"_value",
-            |this: Self_<'_>| Ok(Object::from_bool(this.value.get())),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.value.set(required(value, "_value")?.is_true()?);
-                Ok(())
-            },
-            c"The flag.",
-        ),
-        GetSet::read_write(
-            c"_loop",
-            |this: Self_<'_>| Ok(this.bound_loop.get()),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.bound_loop.assign(value);
-                Ok(())
-            },
-            c"The loop that it belongs to, or None before the first wait.",
-        ),
+        GetSet::field(c"_value", |event: &Event| &event.value, c"The flag."),
     ]);
     TypeBuilder::<Event>::new(
         c"A flag that tasks can wait for: asyncio.Event, native.\n\nIt is unset at first.",
@@ -266,13 +195,12 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
         let state = if this.value.get() { "set" } else { "unset" };
         describe(this, &describe_waiters(state, this.waiters.len()?))
     })
-    .methods(table)
-    .attributes(attributes)
+    .methods(methods(table))
+    .attributes(attributes(table_of_attributes))
     .build(module, None)?;
     let wait = get(&originals().event, c"wait")?;
-    let wait = Function::make(&wait, "ferrio", |function, arguments| {
-        let [this] = WAIT.parse(arguments)?;
-        Coroutine::make(function, WaitEvent::new(receiver(this, "Event.wait")?))
+    let wait = Function::make_method(&wait, |function, event| {
+        Coroutine::make(function, WaitEvent::new(event))
     })?;
     TYPE.add_attribute(c"wait", &wait.into_object())
 }

@@ -3,15 +3,15 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
-use super::event::{leave, receiver};
 use super::{
-    BoundLoop, Deque, Semaphore, describe, describe_waiters, is_cancelled_error,
-    is_future_cancelled, reduce, set_state, wake,
+    BoundLoop, Deque, LoopBound, Pickled, Semaphore, StandsIn, Waiter, describe, describe_waiters,
+    is_cancelled_error, is_future_cancelled, loop_bound_attributes, pickled_methods, visit_waiter,
+    wake,
 };
 use crate::awaitable::{Awaited, Coroutine, Steps};
 use crate::ffi::{
-    Arguments, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own, Progress,
-    Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, required,
+    Attribute, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own, Progress,
+    Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, receiver,
     sys,
 };
 use crate::originals::{get, originals};
@@ -57,6 +57,27 @@ unsafe impl Native for Lock {
     fn clear(&self) {
         self.bound_loop.clear();
         self.waiters.clear();
+    }
+}
+
+impl StandsIn for Lock {
+    fn original() -> &'static Object {
+        &originals().lock
+    }
+}
+
+impl LoopBound for Lock {
+    fn bound_loop(&self) -> &BoundLoop {
+        &self.bound_loop
+    }
+}
+
+impl Pickled for Lock {
+    fn state(this: This<'_, Lock>) -> Outcome<Vec<(&'static str, Object)>> {
+        Ok(vec![
+            ("_waiters", this.waiters.read()?),
+            ("_locked", this.locked.read()?),
+        ])
     }
 }
 
@@ -121,8 +142,8 @@ impl This<'_, Lock> {
 /// `await lock.acquire()`.
 pub(crate) struct AcquireLock {
     lock: Own<Lock>,
-    /// The future it waits for, once it waits.
-    waits: Option<(Object, Awaited)>,
+    /// Its place in the list, once it waits.
+    waits: Option<Waiter>,
 }
 
 impl AcquireLock {
@@ -136,24 +157,18 @@ impl Steps for AcquireLock {
     #[inline]
     fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
         let lock = self.lock.this();
-        let Some((future, awaited)) = &self.waits else {
+        let Some(waiter) = &self.waits else {
             if lock.is_free()? {
                 lock.locked.set(true);
                 return Ok(Progress::Returned(Object::from_bool(true)));
             }
-            let future = lock.bound_loop.create_future(&lock.object())?;
-            lock.waiters.push_back(&future)?;
-            let awaited = Awaited::new(&future)?;
-            self.waits = Some((future, awaited));
+            let waiter = Waiter::join(&lock.bound_loop, &lock.object(), &lock.waiters)?;
+            self.waits = Some(waiter);
             return self.resume(None);
         };
-        let outcome = match awaited.resume(thrown) {
-            Ok(Progress::Yielded(item)) => return Ok(Progress::Yielded(item)),
-            Ok(Progress::Returned(_)) => Ok(()),
-            Err(raised) => Err(raised),
-        };
-        match leave(&lock.waiters, future, outcome) {
-            Ok(()) => {
+        match waiter.resume_and_leave(&lock.waiters, thrown) {
+            Ok(Some(item)) => Ok(Progress::Yielded(item)),
+            Ok(None) => {
                 lock.locked.set(true);
                 Ok(Progress::Returned(Object::from_bool(true)))
             }
@@ -169,13 +184,7 @@ impl Steps for AcquireLock {
 
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         visitor.own(&self.lock)?;
-        match &self.waits {
-            Some((future, awaited)) => {
-                visitor.object(future)?;
-                awaited.visit(visitor)
-            }
-            None => Ok(()),
-        }
+        visit_waiter(self.waits.as_ref(), visitor)
     }
 }
 
@@ -265,13 +274,6 @@ impl Steps for Exit {
     }
 }
 
-const ENTER: Signature<1> = Signature {
-    function: "__aenter__",
-    names: [c"self"],
-    positional: 1,
-    required: 1,
-};
-
 const EXIT: Signature<4> = Signature {
     function: "__aexit__",
     names: [c"self", c"exc_type", c"exc", c"tb"],
@@ -283,9 +285,7 @@ const EXIT: Signature<4> = Signature {
 pub(super) fn add_context_manager<T: Native>() -> Outcome<()> {
     let mixin = &originals().context_manager;
     let enter = get(mixin, c"__aenter__")?;
-    let enter = Function::make(&enter, "ferrio", |function, arguments| {
-        let [this] = ENTER.parse(arguments)?;
-        let this = receiver::<T>(this, "__aenter__")?;
+    let enter = Function::make_method(&enter, |function, this: Own<T>| {
         Coroutine::make(function, Enter::new(&this.this().object()))
     })?;
     let exit = get(mixin, c"__aexit__")?;
@@ -301,7 +301,7 @@ pub(super) fn add_context_manager<T: Native>() -> Outcome<()> {
 /// Builds the Python type.
 pub(super) fn build(module: &Object) -> Outcome<()> {
     type Self_<'a> = This<'a, Lock>;
-    let table = methods(vec![
+    let table = pickled_methods::<Lock>(vec![
         Method::no_arguments(
             c"locked",
             |this: Self_<'_>| Ok(Object::from_bool(this.locked.get())),
@@ -318,50 +318,17 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
             |this: Self_<'_>| this.wake_first().map(|()| none()),
             c"Wake the first who waits.",
         ),
-        Method::any_arguments(
-            c"__reduce_ex__",
-            |this: Self_<'_>, _: Arguments<'_>| {
-                let waiters = this.waiters.to_python(&originals().deque)?;
-                let locked = Object::from_bool(this.locked.get());
-                reduce(this, &[("_waiters", waiters), ("_locked", locked)])
-            },
-            c"Pickle it with its attributes.",
-        ),
-        Method::one_argument(
-            c"__setstate__",
-            |this: Self_<'_>, state: &Object| set_state(this, state),
-            c"Set the attributes that were pickled.",
-        ),
     ]);
-    let attributes = attributes(vec![
-        crate::identity::class_attribute::<Lock, _>(|| &originals().lock),
-        GetSet::instance_dict(),
-        GetSet::read_write(
+    let table_of_attributes = loop_bound_attributes::<Lock>([
+        GetSet::field(
             c"_waiters",
-            |this: Self_<'_>| this.waiters.to_python(&originals().deque),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.waiters.assign(Some(required(value, "_waiters")?));
-                Ok(())
-            },
+            |lock: &Lock| &lock.waiters,
             c"The futures of those who wait; None when nobody has had to yet.",
         ),
-        GetSet::read_write(
+        GetSet::field(
             c"_locked",
-            |this: Self_<'_>| Ok(Object::from_bool(this.locked.get())),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.locked.set(required(value, "_locked")?.is_true()?);
-                Ok(())
-            },
+            |lock: &Lock| &lock.locked,
             c"Whether somebody has it.",
-        ),
-        GetSet::read_write(
-            c"_loop",
-            |this: Self_<'_>| Ok(this.bound_loop.get()),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.bound_loop.assign(value);
-                Ok(())
-            },
-            c"The loop that it belongs to, or None before the first wait.",
         ),
     ]);
     TypeBuilder::<Lock>::new(
@@ -390,19 +357,12 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
         };
         describe(this, &describe_waiters(state, this.waiters.len()?))
     })
-    .methods(table)
-    .attributes(attributes)
+    .methods(methods(table))
+    .attributes(attributes(table_of_attributes))
     .build(module, None)?;
     let acquire = get(&originals().lock, c"acquire")?;
-    let acquire = Function::make(&acquire, "ferrio", |function, arguments| {
-        const ACQUIRE: Signature<1> = Signature {
-            function: "Lock.acquire",
-            names: [c"self"],
-            positional: 1,
-            required: 1,
-        };
-        let [this] = ACQUIRE.parse(arguments)?;
-        Coroutine::make(function, AcquireLock::new(receiver(this, "Lock.acquire")?))
+    let acquire = Function::make_method(&acquire, |function, lock| {
+        Coroutine::make(function, AcquireLock::new(lock))
     })?;
     TYPE.add_attribute(c"acquire", &acquire.into_object())?;
     add_context_manager::<Lock>()

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use crate::event_loop::EventLoop;
-use crate::ffi::{Object, ObjectCell, Outcome, Own, Raised, This, Visitor, none};
+use crate::ffi::{Attribute, Object, ObjectCell, Outcome, Own, Raised, This, Visitor};
 use crate::future::{Future, State};
 use crate::imports::imports;
 use crate::originals::originals;
@@ -14,14 +14,6 @@ pub(crate) struct BoundLoop(ObjectCell);
 impl BoundLoop {
     pub(crate) const fn new() -> BoundLoop {
         BoundLoop(ObjectCell::new())
-    }
-
-    pub(crate) fn get(&self) -> Object {
-        self.0.get().unwrap_or_else(none)
-    }
-
-    pub(crate) fn assign(&self, value: Option<&Object>) {
-        self.0.assign(value.and_then(Object::some).cloned());
     }
 
     pub(crate) fn clear(&self) {
@@ -55,6 +47,17 @@ impl BoundLoop {
             )));
         }
         Ok(running)
+    }
+}
+
+impl Attribute for BoundLoop {
+    fn read(&self) -> Outcome<Object> {
+        self.0.read()
+    }
+
+    fn write(&self, value: Option<&Object>, _name: &str) -> Outcome<()> {
+        self.0.assign(value.and_then(Object::some).cloned());
+        Ok(())
     }
 }
 

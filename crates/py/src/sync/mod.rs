@@ -12,18 +12,24 @@ mod event;
 mod lock;
 mod loop_bound;
 mod semaphore;
+mod tables;
+mod waiter;
 
 pub(crate) use condition::{Condition, WaitCondition, WaitForPredicate};
 pub(crate) use count::Count;
 pub(crate) use deque::Deque;
-pub(crate) use event::{Event, WaitEvent, receiver};
+pub(crate) use event::{Event, WaitEvent};
 pub(crate) use lock::{AcquireLock, Enter, Exit, Lock};
 pub(crate) use loop_bound::{
     BoundLoop, create_future, is_cancelled_error, is_future_cancelled, is_future_done, wake,
 };
 pub(crate) use semaphore::{AcquireSemaphore, Semaphore};
+pub(crate) use tables::{
+    LoopBound, Pickled, StandsIn, class_attribute, loop_bound_attributes, make, pickled_methods,
+};
+pub(crate) use waiter::{Waiter, visit_waiter};
 
-use crate::ffi::{Arguments, Native, Object, Outcome, Raised, Signature, This, text};
+use crate::ffi::{Native, Object, Outcome, This, text};
 
 /// Builds the Python types.
 pub(crate) fn build(module: &Object) -> Outcome<()> {
@@ -51,48 +57,4 @@ pub(crate) fn describe_waiters(state: &str, waiters: usize) -> String {
     } else {
         format!("{state}, waiters:{waiters}")
     }
-}
-
-/// `class.__new__(class)`: the first half of unpickling.
-pub(crate) fn make(arguments: Arguments<'_>) -> Outcome<Object> {
-    const MAKE: Signature<1> = Signature {
-        function: "_make",
-        names: [c"class"],
-        positional: 1,
-        required: 1,
-    };
-    match MAKE.parse(arguments)? {
-        [Some(class)] => class.call_method(&text("__new__")?, &[class]),
-        [None] => Err(Raised::type_error("_make() needs a class")),
-    }
-}
-
-/// How an object is pickled: `_make(class)`, and then these attributes. Not by
-/// `copyreg.__newobj__`, which wants the class that `__class__` answers.
-pub(crate) fn reduce<T: Native>(
-    this: This<'_, T>,
-    attributes: &[(&str, Object)],
-) -> Outcome<Object> {
-    let new_object = crate::imports::module(c"ferrio._ferrio")?.get_attr(&text("_make")?)?;
-    let state = Object::dict()?;
-    for (name, value) in attributes {
-        state.dict_set(&text(name)?, value)?;
-    }
-    let own = this.object().get_attr(&text("__dict__")?)?;
-    state.call_method(&text("update")?, &[&own])?;
-    let class = Object::tuple(&[&this.object().type_object()])?;
-    Object::tuple(&[&new_object, &class, &state])
-}
-
-/// Sets attributes from the state that [`reduce`] has given.
-pub(crate) fn set_state<T: Native>(this: This<'_, T>, state: &Object) -> Outcome<Object> {
-    let items = state.call_method(&text("items")?, &[])?;
-    // SAFETY: a live object; a new reference or null.
-    let items = unsafe { Object::from_new(crate::ffi::sys::PySequence_Tuple(items.as_ptr()))? };
-    for item in items.tuple_items() {
-        if let [name, value] = item.tuple_items() {
-            this.object().set_attr(name, value)?;
-        }
-    }
-    Ok(crate::ffi::none())
 }

@@ -3,17 +3,17 @@
 use std::ffi::{CStr, c_int};
 
 use super::count::Count;
-use super::event::{leave, receiver};
 use super::lock::add_context_manager;
 use super::{
-    BoundLoop, Deque, describe, describe_waiters, is_cancelled_error, is_future_cancelled,
-    is_future_done, reduce, set_state, wake,
+    BoundLoop, Deque, LoopBound, Pickled, StandsIn, Waiter, class_attribute, describe,
+    describe_waiters, is_cancelled_error, is_future_cancelled, is_future_done,
+    loop_bound_attributes, pickled_methods, visit_waiter, wake,
 };
-use crate::awaitable::{Awaited, Coroutine, Steps};
+use crate::awaitable::{Coroutine, Steps};
 use crate::ffi::{
-    Arguments, Extends, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
-    Progress, Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none,
-    required, sys,
+    Arguments, Attribute, Extends, Function, GetSet, Method, Native, Object, ObjectCell, Outcome,
+    Own, Progress, Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods,
+    none, sys,
 };
 use crate::originals::{get, originals};
 
@@ -105,7 +105,7 @@ unsafe impl Native for BoundedSemaphore {
 // SAFETY: `BoundedSemaphore` is `repr(C)` and begins with a `Semaphore`; `build` gives the base.
 unsafe impl Extends<Semaphore> for BoundedSemaphore {}
 
-const fn signature_of_init(function: &'static str) -> Signature<1> {
+const fn signature_of_init(function: &'static str) -> Signature<'static, 1> {
     Signature {
         function,
         names: [c"value"],
@@ -207,8 +207,8 @@ impl This<'_, Semaphore> {
 /// `await semaphore.acquire()`.
 pub(crate) struct AcquireSemaphore {
     semaphore: Own<Semaphore>,
-    /// The future it waits for, once it waits.
-    waits: Option<(Object, Awaited)>,
+    /// Its place in the list, once it waits.
+    waits: Option<Waiter>,
 }
 
 impl AcquireSemaphore {
@@ -253,24 +253,18 @@ impl Steps for AcquireSemaphore {
     #[inline]
     fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
         let semaphore = self.semaphore.this();
-        let Some((future, awaited)) = &self.waits else {
+        let Some(waiter) = &self.waits else {
             if !self.is_locked()? {
                 semaphore.value.add(-1)?;
                 return Ok(Progress::Returned(Object::from_bool(true)));
             }
-            let future = semaphore.bound_loop.create_future(&semaphore.object())?;
-            semaphore.waiters.push_back(&future)?;
-            let awaited = Awaited::new(&future)?;
-            self.waits = Some((future, awaited));
+            let (bound_loop, waiters) = (&semaphore.bound_loop, &semaphore.waiters);
+            self.waits = Some(Waiter::join(bound_loop, &semaphore.object(), waiters)?);
             return self.resume(None);
         };
-        let outcome = match awaited.resume(thrown) {
-            Ok(Progress::Yielded(item)) => return Ok(Progress::Yielded(item)),
-            Ok(Progress::Returned(_)) => Ok(()),
-            Err(raised) => Err(raised),
-        };
-        match leave(&semaphore.waiters, future, outcome) {
-            Ok(()) => {
+        match waiter.resume_and_leave(&semaphore.waiters, thrown) {
+            Ok(Some(item)) => Ok(Progress::Yielded(item)),
+            Ok(None) => {
                 if originals().semaphore_wakes_all {
                     semaphore.wake_all_there_is_room_for()?;
                 } else if semaphore.value.is_positive()? {
@@ -282,7 +276,7 @@ impl Steps for AcquireSemaphore {
                 let cancelled = is_cancelled_error(&raised);
                 let exception = raised.take();
                 if cancelled {
-                    self.give_back(future)?;
+                    self.give_back(&waiter.future)?;
                 }
                 if originals().semaphore_wakes_all {
                     semaphore.wake_all_there_is_room_for()?;
@@ -294,38 +288,45 @@ impl Steps for AcquireSemaphore {
 
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         visitor.own(&self.semaphore)?;
-        match &self.waits {
-            Some((future, awaited)) => {
-                visitor.object(future)?;
-                awaited.visit(visitor)
-            }
-            None => Ok(()),
-        }
+        visit_waiter(self.waits.as_ref(), visitor)
     }
 }
 
-/// The attributes that a semaphore is pickled with.
-fn reduce_semaphore(this: This<'_, Semaphore>) -> Outcome<Object> {
-    let waiters = this.waiters.to_python(&originals().deque)?;
-    let value = this.value.get()?;
-    let object = this.object();
-    match This::<BoundedSemaphore>::from_object(&object) {
-        None => reduce(this, &[("_waiters", waiters), ("_value", value)]),
-        Some(bounded) => reduce(
-            this,
-            &[
-                ("_bound_value", bounded.bound.get()?),
-                ("_waiters", waiters),
-                ("_value", value),
-            ],
-        ),
+impl StandsIn for Semaphore {
+    fn original() -> &'static Object {
+        &originals().semaphore
+    }
+}
+
+impl StandsIn for BoundedSemaphore {
+    fn original() -> &'static Object {
+        &originals().bounded_semaphore
+    }
+}
+
+impl LoopBound for Semaphore {
+    fn bound_loop(&self) -> &BoundLoop {
+        &self.bound_loop
+    }
+}
+
+impl Pickled for Semaphore {
+    fn state(this: This<'_, Semaphore>) -> Outcome<Vec<(&'static str, Object)>> {
+        let mut state = vec![
+            ("_waiters", this.waiters.read()?),
+            ("_value", this.value().value.read()?),
+        ];
+        if let Some(bounded) = This::<BoundedSemaphore>::from_object(&this.object()) {
+            state.insert(0, ("_bound_value", bounded.bound.read()?));
+        }
+        Ok(state)
     }
 }
 
 /// Builds the Python types.
 pub(super) fn build(module: &Object) -> Outcome<()> {
     type Self_<'a> = This<'a, Semaphore>;
-    let table = methods(vec![
+    let table = pickled_methods::<Semaphore>(vec![
         Method::no_arguments(
             c"locked",
             |this: Self_<'_>| this.is_locked().map(Object::from_bool),
@@ -348,46 +349,17 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
             },
             c"Wake the first who is not awake.",
         ),
-        Method::any_arguments(
-            c"__reduce_ex__",
-            |this: Self_<'_>, _: Arguments<'_>| reduce_semaphore(this),
-            c"Pickle it with its attributes.",
-        ),
-        Method::one_argument(
-            c"__setstate__",
-            |this: Self_<'_>, state: &Object| set_state(this, state),
-            c"Set the attributes that were pickled.",
-        ),
     ]);
-    let attributes_ = attributes(vec![
-        crate::identity::class_attribute::<Semaphore, _>(|| &originals().semaphore),
-        GetSet::instance_dict(),
-        GetSet::read_write(
+    let table_of_attributes = loop_bound_attributes::<Semaphore>([
+        GetSet::field(
             c"_waiters",
-            |this: Self_<'_>| this.waiters.to_python(&originals().deque),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.waiters.assign(Some(required(value, "_waiters")?));
-                Ok(())
-            },
+            |semaphore: &Semaphore| &semaphore.waiters,
             c"The futures of those who wait; None when nobody has had to yet.",
         ),
-        GetSet::read_write(
+        GetSet::field(
             c"_value",
-            |this: Self_<'_>| this.value().value.get(),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.value().value.assign(required(value, "_value")?);
-                Ok(())
-            },
+            |semaphore: &Semaphore| &semaphore.value,
             c"How many may still acquire it at once.",
-        ),
-        GetSet::read_write(
-            c"_loop",
-            |this: Self_<'_>| Ok(this.bound_loop.get()),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.bound_loop.assign(value);
-                Ok(())
-            },
-            c"The loop that it belongs to, or None before the first wait.",
         ),
     ]);
     TypeBuilder::<Semaphore>::new(
@@ -409,20 +381,12 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
         };
         describe(this, &describe_waiters(&state, this.waiters.len()?))
     })
-    .methods(table)
-    .attributes(attributes_)
+    .methods(methods(table))
+    .attributes(attributes(table_of_attributes))
     .build(module, None)?;
     let acquire = get(&originals().semaphore, c"acquire")?;
-    let acquire = Function::make(&acquire, "ferrio", |function, arguments| {
-        const ACQUIRE: Signature<1> = Signature {
-            function: "Semaphore.acquire",
-            names: [c"self"],
-            positional: 1,
-            required: 1,
-        };
-        let [this] = ACQUIRE.parse(arguments)?;
-        let this = receiver(this, "Semaphore.acquire")?;
-        Coroutine::make(function, AcquireSemaphore::new(this))
+    let acquire = Function::make_method(&acquire, |function, semaphore| {
+        Coroutine::make(function, AcquireSemaphore::new(semaphore))
     })?;
     TYPE.add_attribute(c"acquire", &acquire.into_object())?;
     add_context_manager::<Semaphore>()?;
@@ -446,14 +410,10 @@ fn build_bounded(module: &Object) -> Outcome<()> {
         Raises ValueError when that would exceed the first value.",
     )]);
     let attributes = attributes(vec![
-        crate::identity::class_attribute::<BoundedSemaphore, _>(|| &originals().bounded_semaphore),
-        GetSet::read_write(
+        class_attribute::<BoundedSemaphore>(),
+        GetSet::field(
             c"_bound_value",
-            |this: Self_<'_>| this.bound.get(),
-            |this: Self_<'_>, value: Option<&Object>| {
-                this.bound.assign(required(value, "_bound_value")?);
-                Ok(())
-            },
+            |semaphore: &BoundedSemaphore| &semaphore.bound,
             c"The value that it may not exceed.",
         ),
     ]);
