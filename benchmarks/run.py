@@ -3,6 +3,7 @@
     python benchmarks/run.py                      all cases on every loop that is installed
     python benchmarks/run.py --cases 'echo-*'     some cases (shell patterns; --list names them)
     python benchmarks/run.py --loops uvloop,ferrio --quick
+    python benchmarks/run.py --growth             also how costs grow, up to 100,000 of a kind
     python benchmarks/run.py --record             also write benchmarks/record/
     python benchmarks/run.py --show FILE          print a record again
 
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 
 import cases  # noqa: F401  (registers the cases)
-from harness.bars import RUNNER, read_bars
+from harness.bars import INSTALLED, RUNNER, read_bars
 from harness.case import Case, EchoCase, ServiceCase, WebCase, registered
 from harness.echo import build_load_client
 from harness.loops import LOOPS, LoopMissing
@@ -55,7 +56,14 @@ def main() -> int:
         print(f"\nrecorded as benchmarks/record/{stem}.json, drawn as latest.svg beside it")
     if arguments.picture:
         draw_into(record, arguments.picture)
-    return int(any(RUNNER in case.series and case.series[RUNNER].failure for case in record.cases))
+    return int(
+        any(
+            case.series[runner].failure is not None
+            for case in record.cases
+            for runner in (RUNNER, INSTALLED)
+            if runner in case.series
+        )
+    )
 
 
 def parse(words: list[str]) -> argparse.Namespace:
@@ -64,7 +72,12 @@ def parse(words: list[str]) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--list", action="store_true", help="list the cases and end")
-    parser.add_argument("--cases", default="*", help="patterns of case names, comma-separated")
+    parser.add_argument(
+        "--cases", help="patterns of case names, comma-separated; default: all but the growth rows"
+    )
+    parser.add_argument(
+        "--growth", action="store_true", help="the growth rows as well, which take long"
+    )
     parser.add_argument("--loops", help="loops, comma-separated; default: all that are installed")
     parser.add_argument("--rounds", type=int, help="samples of each case on each loop (5)")
     parser.add_argument("--target-ms", type=int, help="CPU time of a sample (300)")
@@ -86,7 +99,7 @@ def print_cases() -> None:
 
 def measure(arguments: argparse.Namespace) -> Record:
     """Take all samples, telling about each."""
-    chosen = choose_cases(arguments.cases)
+    chosen = choose_cases(arguments.cases, growth=arguments.growth)
     loops = choose_loops(arguments.loops)
     if any(isinstance(case, EchoCase) for case in chosen):
         build_load_client()
@@ -108,7 +121,7 @@ def measure(arguments: argparse.Namespace) -> Record:
         elapsed = time.monotonic() - started
         tell(
             f"{elapsed:6.1f} s  round {round_number + 1}/{arguments.rounds}  "
-            f"{case.name:<28}{loop:<9}{outcome}"
+            f"{case.name:<28}{loop:<18}{outcome}"
         )
 
     results = run_rounds(
@@ -132,8 +145,13 @@ def can_serve(case: Case) -> bool:
     return not lacking
 
 
-def choose_cases(patterns: str) -> list[Case]:
-    """The cases that match one of the patterns, in the order in which they are registered."""
+def choose_cases(patterns: str | None, *, growth: bool) -> list[Case]:
+    """The cases that match one of the patterns, in the order in which they are registered.
+
+    Without patterns all of them, with the growth rows or without.
+    """
+    if patterns is None:
+        return [case for case in registered().values() if growth or not case.growth]
     wanted = patterns.split(",")
     unmatched = [pattern for pattern in wanted if not fnmatch.filter(registered(), pattern)]
     if unmatched:

@@ -15,8 +15,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import cases.echo
+import run
 from harness import echo, record
-from harness.bars import Bar, read_bars
+from harness.bars import INSTALLED, Bar, read_bars
 from harness.case import (
     Case,
     CoroutineCase,
@@ -82,6 +83,8 @@ def test_a_memory_case_sees_memory_grow(case: Case) -> None:
 @pytest.mark.usefixtures("_load_client")
 def test_an_echo_case_brings_every_message_back(case: EchoCase) -> None:
     """In two processes, as when it is measured."""
+    # As many idle connections as any machine allows.
+    case = replace(case, idle=min(case.idle, 100))
     sample = take_sample(case, "asyncio", 1, case.whole_batches(1))
     assert sample.operations == case.connections
     assert sample.amount > 0
@@ -168,6 +171,41 @@ def test_the_service_case_runs_on_what_the_demo_can_run_on() -> None:
     """Not on uvloop and rloop."""
     service = registered()["service"]
     assert contestants(service, ["asyncio", "uvloop", "ferrio"]) == ["asyncio", "ferrio"]
+
+
+def test_a_loop_with_its_names_installed_takes_part_where_they_are_used() -> None:
+    """A Protocol's echo would be the same code once more."""
+    cases = registered()
+    loops = ["asyncio", "ferrio", INSTALLED]
+    assert contestants(cases["gather-100"], loops) == loops
+    assert contestants(cases["echo-protocol-1k-1"], loops) == ["asyncio", "ferrio", FLOOR]
+
+
+def test_only_the_process_that_measures_installs() -> None:
+    """Asking for the factory changes nothing; a worker has ferrio's names in asyncio."""
+    pytest.importorskip("ferrio")
+    before = asyncio.Lock
+    LOOPS[INSTALLED].factory()
+    assert asyncio.Lock is before
+    program = (
+        "import asyncio, sys; sys.path.insert(0, sys.argv[2])\n"
+        "from harness.loops import LOOPS; LOOPS[sys.argv[1]].begin()\n"
+        "print('lock', asyncio.Lock.__module__, flush=True)"
+    )
+    for name, module in (("ferrio", "asyncio.locks"), (INSTALLED, "ferrio._ferrio")):
+        here = str(Path(__file__).resolve().parent)
+        with Companion([sys.executable, "-c", program, name, here]) as child:
+            assert child.expect("lock") == [module]
+
+
+def test_growth_rows_are_measured_when_asked_for() -> None:
+    """By the option or by name."""
+    assert not any(case.growth for case in run.choose_cases(None, growth=False))
+    assert any(case.growth for case in run.choose_cases(None, growth=True))
+    assert [case.name for case in run.choose_cases("growth-timers-10,sleep-1", growth=False)] == [
+        "sleep-1",
+        "growth-timers-10",
+    ]
 
 
 def test_the_floor_takes_part_where_time_is_measured() -> None:
@@ -449,12 +487,17 @@ def test_the_tables_show_figure_ratio_and_bar(a_record: Record) -> None:
     """And count the bars that are met."""
     table = results_table(a_record)
     assert "90.0 ns  0.50" in table
-    bars = [Bar("a-case", 0.5, "uvloop"), Bar("a-case", 80, None), Bar("elsewhere", 1, "uvloop")]
+    bars = [
+        Bar("a-case", 0.5, "uvloop"),
+        Bar("a-case", 80, None),
+        Bar("elsewhere", 1, "uvloop"),
+        Bar("a-case", 0.4, "uvloop", INSTALLED),
+    ]
     lines = bars_table(a_record, bars)
     assert "0.50 (0.45)" in lines
     assert "✓ met" in lines
     assert "✗ MISSED" in lines
-    assert "1 of 2 met" in lines
+    assert "1 of 3 met, 1 not measured" in lines
 
 
 def test_what_was_not_measured_is_not_met() -> None:
@@ -496,9 +539,10 @@ def test_a_record_names_no_host_and_no_path(a_record: Record, tmp_path: Path) ->
 
 
 def test_every_bar_is_about_a_case_and_a_loop_that_exist() -> None:
-    """A misspelt bar would never be missed."""
+    """A misspelt bar would never be missed, nor one of who takes no part."""
     for bar in read_bars():
         assert bar.case in registered()
+        assert bar.runner in contestants(registered()[bar.case], [bar.runner])
         assert bar.baseline is None or bar.baseline in LOOPS
         assert bar.at_most > 0
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import resource
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ import time
 import cases  # noqa: F401  (registers the cases)
 from harness.case import EchoCase, Serve, WebCase, registered
 from harness.loops import LOOPS
+from harness.processes import allow_many_files
 from harness.sample import sample_in_this_process
 
 
@@ -28,7 +28,9 @@ def main() -> None:
     """Do what the command line says."""
     arguments = parse(sys.argv[1:])
     case = registered()[arguments.case]
-    factory = LOOPS[arguments.loop].factory()
+    loop = LOOPS[arguments.loop]
+    factory = loop.factory()
+    loop.begin()
     if arguments.cpu is not None:
         os.sched_setaffinity(0, {arguments.cpu})
     if not (isinstance(case, EchoCase) and case.fresh):
@@ -115,12 +117,6 @@ def age_the_heap() -> None:
     """
     block = bytes(2**20)
     del block
-
-
-def allow_many_files() -> None:
-    """Raise the soft limit of open files: 1,000 connections are more than many shells allow."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

@@ -14,4 +14,5 @@ from cases import (
     service,
     lifecycle,
     memory,
+    growth,
 )

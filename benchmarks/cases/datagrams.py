@@ -64,5 +64,6 @@ for sockets in (1, 50):
             connections=sockets,
             size=SIZE,
             datagrams=True,
+            uses_names=False,
         )
     )

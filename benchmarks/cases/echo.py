@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from harness.case import EchoCase, question_of, register
+from harness.case import EchoCase, Load, question_of, register
 
 BACKLOG = 4096
 """1,000 connections arrive at once."""
@@ -45,6 +45,21 @@ async def echo_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         writer.close()
 
 
+async def echo_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Write back every line that arrives, until the client ends."""
+    try:
+        while line := await reader.readline():
+            writer.write(line)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+async def serve_lines() -> asyncio.AbstractServer:
+    """What does a line cost a server made with streams: readline, write, drain?"""
+    return await asyncio.start_server(echo_lines, "127.0.0.1", 0, backlog=BACKLOG)
+
+
 async def serve_streams() -> asyncio.AbstractServer:
     """What does a message cost a server made with streams: read, write, drain?"""
     return await asyncio.start_server(echo_stream, "127.0.0.1", 0, backlog=BACKLOG)
@@ -69,9 +84,23 @@ def _register_rows(
                 start_server=start_server,
                 connections=connections,
                 size=size,
+                uses_names=start_server is not serve_protocol,
             )
         )
 
 
 _register_rows("protocol", "TCP echo, Protocol", serve_protocol)
 _register_rows("streams", "TCP echo, streams", serve_streams)
+register(
+    EchoCase(
+        name="echo-readline-1k-100",
+        title="Streams echo by readline, 1 KiB × 100",
+        group="TCP echo, streams",
+        question=question_of(serve_lines),
+        batch=100,
+        start_server=serve_lines,
+        connections=100,
+        size=1024,
+        load=Load.LINES,
+    )
+)

@@ -48,7 +48,13 @@ async def _wake(
     return sum([await task for task in tasks if task is not None])
 
 
-@memory_case("parked-task", title="Memory of a parked task", group=GROUP, population=100_000)
+@memory_case(
+    "parked-task",
+    title="Memory of a parked task",
+    group=GROUP,
+    population=100_000,
+    uses_names=False,
+)
 async def parked_task(population: int) -> int:
     """How many bytes does a task take that waits for a future, the future and coroutine included?
 
@@ -90,6 +96,7 @@ for kind, start_server in (("Protocol", serve_protocol), ("streams", serve_strea
             start_server=start_server,
             connections=CONNECTIONS,
             size=1024,
+            uses_names=start_server is serve_streams,
             has_floor=False,
         )
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import threading
 
 from harness.case import coroutine_case, verify
@@ -17,7 +18,7 @@ TIMERS = 100_000
 """Timers alive at once in the case about many timers."""
 
 
-@coroutine_case("call-soon", title="call_soon chain", group=GROUP)
+@coroutine_case("call-soon", title="call_soon chain", group=GROUP, uses_names=False)
 async def call_soon_chain(operations: int) -> int:
     """What does a callback cost that schedules the next one, each in a turn of its own?"""
     loop = asyncio.get_running_loop()
@@ -36,7 +37,9 @@ async def call_soon_chain(operations: int) -> int:
     return await finished
 
 
-@coroutine_case("call-later-cancel", title="call_later + cancel", group=GROUP, batch=BURST)
+@coroutine_case(
+    "call-later-cancel", title="call_later + cancel", group=GROUP, batch=BURST, uses_names=False
+)
 async def call_later_and_cancel(operations: int) -> int:
     """What does a timer cost that is set and cancelled before it is due, as most time limits are?
 
@@ -59,7 +62,13 @@ async def call_later_and_cancel(operations: int) -> int:
     return done
 
 
-@coroutine_case("timers-100k", title="100,000 timers, set and fired", group=GROUP, batch=TIMERS)
+@coroutine_case(
+    "timers-100k",
+    title="100,000 timers, set and fired",
+    group=GROUP,
+    batch=TIMERS,
+    uses_names=False,
+)
 async def many_timers(operations: int) -> int:
     """What does a timer cost that does fire, while 100,000 are alive in no particular order?"""
     loop = asyncio.get_running_loop()
@@ -95,7 +104,7 @@ async def _fire_all(loop: asyncio.AbstractEventLoop, offsets: list[float]) -> in
     return done
 
 
-@coroutine_case("call-soon-threadsafe", title="call_soon_threadsafe", group=GROUP)
+@coroutine_case("call-soon-threadsafe", title="call_soon_threadsafe", group=GROUP, uses_names=False)
 async def call_soon_from_a_thread(operations: int) -> int:
     """What does a callback cost that a busy thread schedules, both threads' CPU counted?
 
@@ -136,3 +145,43 @@ async def to_thread(operations: int) -> int:
         total += await asyncio.to_thread(answer, number)
     verify("sum of the results", total, operations * (operations - 1) // 2)
     return operations
+
+
+@coroutine_case(
+    "add-reader-ping-pong",
+    title="add_reader ping-pong, round trip",
+    group=GROUP,
+    uses_names=False,
+)
+async def add_reader_ping_pong(operations: int) -> int:
+    """What do two reader callbacks cost that answer each other by a byte over a socket pair?
+
+    Two turns of the loop, and a recv and a send in each.
+    """
+    loop = asyncio.get_running_loop()
+    finished: asyncio.Future[int] = loop.create_future()
+    left, right = socket.socketpair()
+    done = 0
+
+    def answer() -> None:
+        right.send(right.recv(1))
+
+    def serve_again() -> None:
+        nonlocal done
+        verify("the byte that came back", left.recv(1), b"!")
+        done += 1
+        if done < operations:
+            left.send(b"!")
+        else:
+            finished.set_result(done)
+
+    with left, right:
+        left.setblocking(False)
+        right.setblocking(False)
+        loop.add_reader(left, serve_again)
+        loop.add_reader(right, answer)
+        left.send(b"!")
+        await finished
+        loop.remove_reader(left)
+        loop.remove_reader(right)
+    return done

@@ -81,6 +81,7 @@ for _connections in (1, 100):
             start_server=serve_sockets,
             connections=_connections,
             size=1024,
+            uses_names=False,
         )
     )
 
@@ -95,6 +96,7 @@ for _kind, _start_server in (("protocol", serve_unix_protocol), ("streams", serv
             start_server=_start_server,
             connections=100,
             size=1024,
+            uses_names=_start_server is serve_unix_streams,
             has_floor=False,
         )
     )

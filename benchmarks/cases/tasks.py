@@ -66,7 +66,7 @@ async def future_wake(operations: int) -> int:
 
 @coroutine_case("gather-100", title="gather of 100, per child", group=GROUP, batch=100)
 async def gather_100(operations: int) -> int:
-    """What does each coroutine in a gather of 100 cost, with the standard library's gather?"""
+    """What does each coroutine in a gather of 100 cost?"""
 
     async def answer(number: int) -> int:
         return number
@@ -81,7 +81,7 @@ async def gather_100(operations: int) -> int:
 
 @coroutine_case("taskgroup-100", title="TaskGroup of 100, per child", group=GROUP, batch=100)
 async def taskgroup_100(operations: int) -> int:
-    """What does each task in a TaskGroup of 100 cost, with the standard library's TaskGroup?"""
+    """What does each task in a TaskGroup of 100 cost?"""
     done = 0
 
     async def work() -> None:
@@ -93,3 +93,52 @@ async def taskgroup_100(operations: int) -> int:
             for _ in range(100):
                 group.create_task(work())
     return done
+
+
+@coroutine_case("wait-100", title="wait for 100 tasks, per task", group=GROUP, batch=100)
+async def wait_100(operations: int) -> int:
+    """What does each of 100 tasks cost that is started and waited for by `asyncio.wait`?"""
+
+    async def answer(number: int) -> int:
+        return number
+
+    done = 0
+    for _ in range(operations // 100):
+        tasks = [asyncio.create_task(answer(number)) for number in range(100)]
+        finished, pending = await asyncio.wait(tasks)
+        verify("tasks that are pending", len(pending), 0)
+        verify("sum of the results", sum([task.result() for task in finished]), 4950)
+        done += len(finished)
+    return done
+
+
+@coroutine_case("as-completed-100", title="as_completed of 100, per child", group=GROUP, batch=100)
+async def as_completed_100(operations: int) -> int:
+    """What does each of 100 coroutines cost whose results are taken as they come?"""
+
+    async def answer(number: int) -> int:
+        return number
+
+    done = 0
+    for _ in range(operations // 100):
+        results = [
+            await next_one
+            for next_one in asyncio.as_completed([answer(number) for number in range(100)])
+        ]
+        verify("sum of the results", sum(results), 4950)
+        done += len(results)
+    return done
+
+
+@coroutine_case("shield", title="await shield(coroutine)", group=GROUP)
+async def shielded(operations: int) -> int:
+    """What does it cost to await a coroutine behind `asyncio.shield`?"""
+
+    async def answer(number: int) -> int:
+        return number
+
+    total = 0
+    for number in range(operations):
+        total += await asyncio.shield(answer(number))
+    verify("sum of the results", total, operations * (operations - 1) // 2)
+    return operations

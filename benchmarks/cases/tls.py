@@ -95,6 +95,7 @@ for kind, start_server, size, connections, fresh in (
             connections=connections,
             size=size * 1024,
             load=Load.TLS,
+            uses_names=start_server is serve_streams,
             fresh=fresh,
             has_floor=False,
         )
@@ -114,6 +115,7 @@ register(
         connections=500,
         size=1024,
         load=Load.TLS,
+        uses_names=False,
         has_floor=False,
     )
 )
@@ -128,6 +130,7 @@ register(
         connections=HANDSHAKES_AT_ONCE,
         size=1,
         load=Load.HANDSHAKES,
+        uses_names=False,
         has_floor=False,
     )
 )

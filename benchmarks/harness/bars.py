@@ -13,7 +13,10 @@ from harness.summary import Summary
 BARS = Path(__file__).resolve().parent.parent / "bars.toml"
 
 RUNNER = "ferrio"
-"""Whose bars they are."""
+"""Whose bars they are, where a bar says nothing else."""
+
+INSTALLED = "ferrio-installed"
+"""The same with asyncio's names replaced, which has bars of its own."""
 
 
 class Measured(Protocol):
@@ -35,12 +38,14 @@ class Bar:
     at_most: float
     baseline: str | None
     """The loop that the figure is divided by; None when it is taken as it is."""
+    runner: str = RUNNER
+    """The loop that must reach it."""
 
     def measured(self, cases: Iterable[Measured]) -> float | None:
         """The figure: a median over all rounds; None when it was not measured."""
         for case in cases:
             if case.name == self.case:
-                summary = case.summary(RUNNER, self.baseline or "")
+                summary = case.summary(self.runner, self.baseline or "")
                 if summary is None:
                     return None
                 if self.baseline is None:
@@ -53,4 +58,7 @@ def read_bars(path: Path = BARS) -> list[Bar]:
     """Read the table of bars."""
     with path.open("rb") as file:
         content = tomllib.load(file)
-    return [Bar(bar["case"], bar["at_most"], bar.get("baseline")) for bar in content["bar"]]
+    return [
+        Bar(bar["case"], bar["at_most"], bar.get("baseline"), bar.get("runner", RUNNER))
+        for bar in content["bar"]
+    ]

@@ -56,6 +56,14 @@ class Case:
     batch: int = 1
     """Operations come in multiples of this."""
     unit: Unit = Unit.NANOSECONDS
+    uses_names: bool = True
+    """Whether it uses asyncio's names that `install()` replaces.
+
+    Where it does not, a loop with its names installed would run the very same code as without,
+    and takes no part.
+    """
+    growth: bool = False
+    """Whether it is one of a row of cases that show how a cost grows; run when asked for."""
 
     def whole_batches(self, operations: float) -> int:
         """`operations`, raised to the next multiple of the batch; at least one batch."""
@@ -97,6 +105,7 @@ class Load(Enum):
 
     PLAIN = "client"  # messages over TCP
     TLS = "tls-client"  # messages over TLS
+    LINES = "line-client"  # messages over TCP, each a line
     HANDSHAKES = "handshakes"  # new TLS connections, which the server greets with a byte
 
 
@@ -113,6 +122,8 @@ class EchoCase(Case):
     has_floor: bool = True
     """Whether the echo server without Python takes part; it serves TCP only."""
     load: Load = Load.PLAIN
+    idle: int = 0
+    """Connections beside those, each of which has been used once and then stays silent."""
     fresh: bool = False
     """Whether the server's process has never freed a large block (see the worker)."""
 
@@ -171,7 +182,12 @@ def registered() -> dict[str, Case]:
 
 
 def coroutine_case(
-    name: str, *, title: str, group: str, batch: int = 1
+    name: str,
+    *,
+    title: str,
+    group: str,
+    batch: int = 1,
+    uses_names: bool = True,
 ) -> Callable[[Callable[[int], Awaitable[int]]], Callable[[int], Awaitable[int]]]:
     """Register the decorated coroutine function as a case."""
 
@@ -183,6 +199,7 @@ def coroutine_case(
                 group=group,
                 question=question_of(body),
                 batch=batch,
+                uses_names=uses_names,
                 body=body,
             )
         )
@@ -206,7 +223,7 @@ def function_case(
 
 
 def memory_case(
-    name: str, *, title: str, group: str, population: int
+    name: str, *, title: str, group: str, population: int, uses_names: bool = True
 ) -> Callable[[Callable[[int], Awaitable[int]]], Callable[[int], Awaitable[int]]]:
     """Register the decorated coroutine function as a case that counts bytes."""
 
@@ -218,6 +235,7 @@ def memory_case(
                 group=group,
                 question=question_of(body),
                 population=population,
+                uses_names=uses_names,
                 body=body,
             )
         )

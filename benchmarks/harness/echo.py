@@ -6,11 +6,19 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from harness.case import EchoCase, Unit, WebCase
 from harness.loops import FLOOR
-from harness.processes import Companion, process_cpu_ns, resident_bytes, worker_command
+from harness.processes import (
+    Companion,
+    allow_many_files,
+    process_cpu_ns,
+    resident_bytes,
+    worker_command,
+)
 from harness.sample import Sample, sample_at_rate
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -60,11 +68,12 @@ def server_command(case: EchoCase | WebCase, loop: str) -> list[str]:
     )
 
 
-def client_command(case: EchoCase, address: str) -> list[str]:
-    """The command that starts the client."""
+def client_command(case: EchoCase, address: str, *, connections: int | None = None) -> list[str]:
+    """The command that starts the client, with the case's connections or so many others."""
     _, cpu = processors()
     kind = "datagram-client" if case.datagrams else case.load.value
-    return [str(load_client()), kind, address, str(case.connections), str(case.size), *cpu]
+    count = str(case.connections if connections is None else connections)
+    return [str(load_client()), kind, address, count, str(case.size), *cpu]
 
 
 def sample_echo(case: EchoCase, loop: str, target_ns: int, operations: int | None) -> Sample:
@@ -77,10 +86,12 @@ def sample_echo(case: EchoCase, loop: str, target_ns: int, operations: int | Non
     """
     if case.unit is Unit.BYTES:
         return sample_memory(case, loop)
-    with (
-        Companion(server_command(case, loop)) as server,
-        Companion(client_command(case, server.expect("listening")[0])) as client,
-    ):
+    with ExitStack() as stack:
+        server = stack.enter_context(Companion(server_command(case, loop)))
+        address = server.expect("listening")[0]
+        if case.idle:
+            stack.enter_context(idle_client(case, address))
+        client = stack.enter_context(Companion(client_command(case, address)))
         client.expect("ready")
 
         def trial(count: int) -> Sample:
@@ -91,6 +102,17 @@ def sample_echo(case: EchoCase, loop: str, target_ns: int, operations: int | Non
             return Sample(done, cpu, wall)
 
         return sample_at_rate(case, trial, target_ns, operations)
+
+
+@contextmanager
+def idle_client(case: EchoCase, address: str) -> Iterator[None]:
+    """Hold the case's idle connections, each of which has brought a message back."""
+    allow_many_files()
+    with Companion(client_command(case, address, connections=case.idle)) as client:
+        client.expect("ready")
+        client.tell(f"run {case.idle}")
+        client.expect("done")
+        yield
 
 
 def sample_memory(case: EchoCase, loop: str) -> Sample:

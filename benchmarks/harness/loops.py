@@ -23,13 +23,22 @@ class Loop:
     """One event loop implementation."""
 
     name: str
-    """Its name on the command line, and the package that it comes from."""
+    """Its name on the command line."""
     factory_of: Callable[[ModuleType], LoopFactory]
     """Takes its factory from its package."""
+    package: str | None = None
+    """The package that it comes from; None when that has its name."""
+    installs: bool = False
+    """Whether its package's `install()` puts what is its own in the place of asyncio's names."""
 
     def factory(self) -> LoopFactory:
         """What makes a new loop; raises LoopMissing when the package is not there."""
         return self.factory_of(self._package())
+
+    def begin(self) -> None:
+        """Make this process one that runs it: nothing goes back to what it was before."""
+        if self.installs:
+            self._package().install()
 
     def version(self) -> str:
         """The version of its package; raises LoopMissing when the package is not there."""
@@ -37,16 +46,20 @@ class Loop:
         if package is asyncio:
             return platform.python_version()
         try:
-            return metadata.version(self.name)
+            return metadata.version(self._package_name)
         except metadata.PackageNotFoundError:
             # Imported from a source tree.
             return str(getattr(package, "__version__", "unknown"))
 
+    @property
+    def _package_name(self) -> str:
+        return self.package or self.name
+
     def _package(self) -> ModuleType:
         try:
-            return importlib.import_module(self.name)
+            return importlib.import_module(self._package_name)
         except ImportError as error:
-            raise LoopMissing(f"{self.name} cannot be imported: {error}") from error
+            raise LoopMissing(f"{self._package_name} cannot be imported: {error}") from error
 
 
 def _new_event_loop(package: ModuleType) -> LoopFactory:
@@ -63,9 +76,15 @@ LOOPS: dict[str, Loop] = {
         Loop("rsloop", _new_event_loop),
         Loop("zuvloop", _new_event_loop),
         Loop("ferrio", _new_event_loop),
+        Loop("ferrio-installed", _new_event_loop, package="ferrio", installs=True),
     )
 }
-"""All loops by name, in the order in which a round runs them."""
+"""All loops by name, in the order in which a round runs them.
+
+ferrio takes part twice: as a loop under asyncio's own gather, locks, queues and so on, which is
+what `loop_factory=ferrio.new_event_loop` gives a program, and with `ferrio.install()`, which
+replaces those names too.
+"""
 
 FLOOR = "floor"
 """What stands in a loop's place for the echo server without Python."""

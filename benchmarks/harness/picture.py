@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import blended_transform_factory
 
-from harness.bars import RUNNER, Bar
+from harness.bars import INSTALLED, RUNNER, Bar
 from harness.loops import FLOOR
 from harness.record import CaseRecord, Record
 from harness.report import BASELINE, figure
@@ -30,11 +30,13 @@ COLOURS = {
     "rsloop": "#8b6fc9",
     "zuvloop": "#c06c9b",
     RUNNER: "#d9480f",
+    INSTALLED: "#d9480f",
     FLOOR: "#52606d",
 }
 """A muted colour for those that are compared with, a strong one for what the picture is about."""
 
-MARKERS = {FLOOR: "|"}
+OURS = (INSTALLED, RUNNER)
+"""What the picture is about; at the right stands the figure of the first that ran."""
 
 LIMITS = (0.08, 4.5)
 """Ratios outside are drawn at the edge."""
@@ -115,10 +117,10 @@ def _draw_case(
         if (summary := case.summary(loop, BASELINE)) is not None and summary.ratio
     }
     ratios.pop(BASELINE, None)
-    if RUNNER in ratios:
+    if ours := [ratios[loop] for loop in OURS if loop in ratios]:
         # How far from uvloop, at a glance.
         axes.plot(
-            [_within(ratios[RUNNER]), 1],
+            [_within(ours[0]), 1],
             [position, position],
             color=COLOURS[RUNNER],
             alpha=0.25,
@@ -127,17 +129,11 @@ def _draw_case(
             zorder=1,
         )
     for loop, ratio in ratios.items():
-        ours = loop == RUNNER
-        marker = MARKERS.get(loop, "o")
         axes.plot(
             _within(ratio),
             position,
-            marker,
-            color=COLOURS.get(loop, FAINT),
-            markersize=8 if ours else 9 if marker == "|" else 6,
-            markeredgewidth=1.8 if marker == "|" else 0.8,
-            markeredgecolor=COLOURS[loop] if marker == "|" else "white",
-            zorder=4 if ours else 3,
+            **_marker(loop),
+            zorder=4 if loop in OURS else 3,
             clip_on=False,
         )
     for bar in bars:
@@ -145,14 +141,45 @@ def _draw_case(
             axes.plot(
                 _within(bar.at_most),
                 position,
-                "v",
-                color=INK,
-                markersize=4.5,
+                **_bar_marker(bar.runner),
                 zorder=5,
-                markeredgewidth=0,
                 clip_on=False,
             )
-    _draw_figures(axes, position, case, ratios.get(RUNNER))
+    _draw_figures(axes, position, case, ratios)
+
+
+def _marker(loop: str) -> dict[str, Any]:
+    """How a loop's place is marked."""
+    colour = COLOURS.get(loop, FAINT)
+    if loop == FLOOR:
+        return {"marker": "|", "color": colour, "markersize": 9, "markeredgewidth": 1.8}
+    if loop == INSTALLED:
+        # A ring, because it is the same loop once more.
+        return {
+            "marker": "o",
+            "color": "white",
+            "markersize": 7,
+            "markeredgewidth": 1.8,
+            "markeredgecolor": colour,
+        }
+    return {
+        "marker": "o",
+        "color": colour,
+        "markersize": 8 if loop == RUNNER else 6,
+        "markeredgewidth": 0.8,
+        "markeredgecolor": "white",
+    }
+
+
+def _bar_marker(runner: str) -> dict[str, Any]:
+    """How a bar is marked: hollow where it is for the loop that is shown by a ring."""
+    return {
+        "marker": "v",
+        "color": "white" if runner == INSTALLED else INK,
+        "markersize": 4.5,
+        "markeredgewidth": 0.9,
+        "markeredgecolor": INK,
+    }
 
 
 def _write_left(axes: Axes, position: float, words: str, left: float, **style: Any) -> None:
@@ -161,15 +188,15 @@ def _write_left(axes: Axes, position: float, words: str, left: float, **style: A
     axes.text(left, position, words, transform=across, va="center", **style)
 
 
-def _draw_figures(axes: Axes, position: int, case: CaseRecord, ratio: float | None) -> None:
+def _draw_figures(axes: Axes, position: int, case: CaseRecord, ratios: Mapping[str, float]) -> None:
     """At the right, ferrio's own figure, or the baseline's when ferrio did not run."""
-    loop = RUNNER if ratio is not None else BASELINE
+    loop = next((loop for loop in OURS if loop in ratios), BASELINE)
     summary = case.summary(loop, BASELINE)
     if summary is None:
         return
     text = figure(summary.median, case.unit)
-    if ratio is not None:
-        text += f"  {ratio:.2f}×"
+    if loop in ratios:
+        text += f"  {ratios[loop]:.2f}×"
     axes.annotate(
         text,
         (1, position),
@@ -179,7 +206,7 @@ def _draw_figures(axes: Axes, position: int, case: CaseRecord, ratio: float | No
         ha="right",
         va="center",
         fontsize=8.5,
-        color=COLOURS[RUNNER] if ratio is not None else FAINT,
+        color=COLOURS[loop] if loop in ratios else FAINT,
     )
 
 
@@ -206,7 +233,7 @@ def _draw_words(axes: Axes, record: Record, height: float) -> None:
         f"{record.machine['python']}, {record.machine['processor']}, "
         f"{record.taken_at[:10]}, commit {record.commit}.\n"
         "Memory: bytes instead of time. At the right: what one operation costs on "
-        f"{RUNNER if RUNNER in record.versions else BASELINE}.",
+        f"{' or '.join(loop for loop in OURS if loop in record.versions) or BASELINE}.",
         fontsize=7.5,
         color=FAINT,
         va="center",
@@ -220,20 +247,16 @@ def _draw_legend(axes: Axes, record: Record, height: float) -> None:
         if loop == BASELINE:
             (handle,) = axes.plot([], [], color=INK, linewidth=1.1, label=loop)
         else:
-            marker = MARKERS.get(loop, "o")
             (handle,) = axes.plot(
                 [],
                 [],
-                marker,
-                color=COLOURS.get(loop, FAINT),
-                markersize=8 if loop == RUNNER else 9 if marker == "|" else 6,
-                markeredgewidth=1.8 if marker == "|" else 0.8,
-                markeredgecolor=COLOURS[loop] if marker == "|" else "white",
+                **_marker(loop),
+                linestyle="none",
                 label="echo server in Rust, no Python" if loop == FLOOR else loop,
             )
         handles.append(handle)
     (handle,) = axes.plot(
-        [], [], "v", color=INK, markersize=4.5, markeredgewidth=0, label="bar for ferrio"
+        [], [], **_bar_marker(RUNNER), linestyle="none", label="bar (hollow: installed)"
     )
     handles.append(handle)
     axes.figure.legend(

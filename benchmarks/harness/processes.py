@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import subprocess
 import sys
@@ -40,6 +41,15 @@ def measured_environment() -> dict[str, str]:
     return {
         name: value for name, value in os.environ.items() if name not in CHANGES_THE_MEASUREMENT
     }
+
+
+def allow_many_files() -> None:
+    """Raise the soft limit of open files: 1,000 connections are more than many shells allow.
+
+    What this process starts inherits it.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def process_cpu_ns(pid: int) -> int:

@@ -178,6 +178,7 @@ def _to_json(record: Record, bars: Sequence[Bar]) -> dict[str, Any]:
         "bars": [
             {
                 "case": bar.case,
+                "runner": bar.runner,
                 "baseline": bar.baseline,
                 "at_most": bar.at_most,
                 "measured": bar.measured(record.cases),

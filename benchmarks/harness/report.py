@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from statistics import median
 
-from harness.bars import RUNNER, Bar
+from harness.bars import Bar
 from harness.case import Unit
 from harness.loops import FLOOR
 from harness.record import CaseRecord, Record, essence
@@ -19,8 +19,8 @@ BASELINE = "uvloop"
 BUSY_SHARE = 0.8
 """Part of a sample's time for which an echo server with many connections should be busy."""
 
-CELL = 15
-"""Width of a loop's column: a figure and its ratio."""
+CELL = 18
+"""Width of a loop's column: its name, or a figure and its ratio."""
 
 
 def figure(value: float, unit: Unit) -> str:
@@ -95,14 +95,16 @@ def _bars_lines(record: Record, bars: Sequence[Bar]) -> Iterator[str]:
     cases = {case.name: case for case in record.cases}
     shown = [bar for bar in bars if bar.case in cases]
     width = max((len(cases[bar.case].title) for bar in shown), default=0)
+    names = max((len(bar.runner) for bar in shown), default=0)
     if not shown:
         return
-    yield f"Bars for {RUNNER}: measured (median, best) beside the bar"
+    yield "Bars: measured (median, best) beside the bar"
     yield ""
     for bar in shown:
         case = cases[bar.case]
         measured = bar.measured(record.cases)
-        subject = f"  {case.title:<{width}}  {f'÷ {bar.baseline}' if bar.baseline else '':<10}"
+        divided = f"÷ {bar.baseline}" if bar.baseline else ""
+        subject = f"  {case.title:<{width}}  {bar.runner:<{names}}  {divided:<10}"
         limit = f"≤ {_limit(case, bar)}"
         yield f"{subject}{_measured(case, bar):>18}   {limit:<10} {mark(bar, measured)}"
     outcomes = [bar.measured(record.cases) for bar in shown]
@@ -124,7 +126,7 @@ def mark(bar: Bar, measured: float | None) -> str:
 
 
 def _measured(case: CaseRecord, bar: Bar) -> str:
-    summary = case.summary(RUNNER, bar.baseline or "")
+    summary = case.summary(bar.runner, bar.baseline or "")
     if summary is None:
         return ""
     if bar.baseline is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from harness.case import Case, EchoCase, ServiceCase, WebCase, WrongResult
 from harness.echo import sample_echo
-from harness.loops import FLOOR
+from harness.loops import FLOOR, LOOPS
 from harness.processes import Companion, ProcessFailed, worker_command
 from harness.sample import Sample
 from harness.service import sample_service
@@ -78,11 +78,12 @@ def run_rounds(
 
 def contestants(case: Case, loops: Iterable[str]) -> list[str]:
     """Who takes part in a case: the loops it can have, and in the echo cases the floor."""
-    if isinstance(case, EchoCase):
-        return [*loops, FLOOR] if case.has_floor else list(loops)
+    taking_part = [loop for loop in loops if case.uses_names or not LOOPS[loop].installs]
+    if isinstance(case, EchoCase) and case.has_floor:
+        return [*taking_part, FLOOR]
     if isinstance(case, ServiceCase):
-        return [loop for loop in loops if loop in case.loops]
-    return list(loops)
+        return [loop for loop in taking_part if loop in case.loops]
+    return taking_part
 
 
 def _extend(series: Series, case: Case, loop: str, target_ns: int) -> None:

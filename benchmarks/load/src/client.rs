@@ -94,6 +94,15 @@ impl Client {
         Self::open(connections, size, || Ok(Stream::Plain(address.connect()?)))
     }
 
+    /// Has every message be a line: its last byte, and no other, is a newline.
+    #[must_use]
+    pub fn with_lines(self) -> Self {
+        Self {
+            messages: Messages::lines(self.messages.size()),
+            ..self
+        }
+    }
+
     /// [`Client::connect`] with TLS on every connection; their handshakes are done when this
     /// returns. The server's certificate may be anybody's.
     ///

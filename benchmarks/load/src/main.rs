@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! ferrio-load client ADDRESS CONNECTIONS SIZE [CPU]
+//! ferrio-load line-client ADDRESS CONNECTIONS SIZE [CPU]
 //! ferrio-load tls-client ADDRESS CONNECTIONS SIZE [CPU]
 //! ferrio-load handshakes ADDRESS CONNECTIONS SIZE [CPU]
 //! ferrio-load serve [CPU]
@@ -12,7 +13,8 @@
 //! `ADDRESS` is `HOST:PORT` in numbers, or the absolute path of a Unix socket; the server listens on
 //! a port. `CPU` is the number of the processor to stay on. The client connects, prints `ready`, and then
 //! for each line `run COUNT` on its standard input sends that many messages and prints
-//! `done COUNT WALL_NS CPU_NS`, the two times being its own. `tls-client` does the same over TLS;
+//! `done COUNT WALL_NS CPU_NS`, the two times being its own. In `line-client`
+//! every message is a line, that is, a newline is its last byte; `tls-client` does the same over TLS;
 //! for `handshakes` a message is a new TLS connection, at whose beginning the server sends a byte,
 //! with CONNECTIONS of them at a time. The server prints `listening ADDRESS`.
 //! Both end when their standard input does; an error goes to standard error with exit status 1.
@@ -37,6 +39,13 @@ fn main() -> ExitCode {
             stay_on(cpu.first().copied()).and_then(|()| {
                 let (address, connections, size) = load::<Address>(address, connections, size)?;
                 let mut client = Client::connect(address, connections, size)?;
+                obey(|count| client.run(count))
+            })
+        }
+        ["line-client", address, connections, size, cpu @ ..] if cpu.len() <= 1 => {
+            stay_on(cpu.first().copied()).and_then(|()| {
+                let (address, connections, size) = load::<Address>(address, connections, size)?;
+                let mut client = Client::connect(address, connections, size)?.with_lines();
                 obey(|count| client.run(count))
             })
         }
@@ -65,7 +74,7 @@ fn main() -> ExitCode {
         ["serve", cpu @ ..] if cpu.len() <= 1 => serve(cpu.first().copied()),
         _ => {
             eprintln!(
-                "usage: ferrio-load client|tls-client|handshakes|datagram-client ADDRESS CONNECTIONS SIZE [CPU] \
+                "usage: ferrio-load client|line-client|tls-client|handshakes|datagram-client ADDRESS CONNECTIONS SIZE [CPU] \
                  | ferrio-load serve|serve-datagrams [CPU]"
             );
             return ExitCode::from(2);
