@@ -37,11 +37,18 @@ def pytest_unconfigure(config):
     _real_stderr.close()
 
 
-def pytest_collection_finish(session):
-    # What exists by now lives as long as the session: the collections that end each test need
-    # not look at it.
+def forget_what_exists():
+    """Let no collection look any more at what exists by now, after one that did.
+
+    Tests, and what pytest notes of each, live as long as the session. There are more of them than
+    of what a test makes, and several collections end each test.
+    """
     gc.collect()
     gc.freeze()
+
+
+def pytest_collection_finish(session):
+    forget_what_exists()
 
 
 @pytest.fixture(params=list(IMPLEMENTATIONS))
@@ -53,7 +60,7 @@ def implementation(request):
 @pytest.fixture
 def watched():
     """The checks that need no loop: warnings, unraisable exceptions, log records, descriptors."""
-    gc.collect()
+    forget_what_exists()
     faulthandler.dump_traceback_later(LONGEST_TEST, exit=True, file=_real_stderr)
     before = open_descriptors()
     logged = LogRecords()

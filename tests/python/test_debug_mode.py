@@ -79,6 +79,12 @@ def test_switched_while_work_is_queued(loop):
     assert calls.count("callback") == calls.count("timer") == 1
 
 
+def text_about(logged, name):
+    """What was logged about it. On a busy machine anything may seem slow, so not the rest."""
+    (text,) = (text for text in logged.texts() if name in text)
+    return text
+
+
 class TestSlowCallbacks:
     def test_a_callback_is_named(self, debug_loop, logged):
         def slow():
@@ -87,10 +93,9 @@ class TestSlowCallbacks:
         debug_loop.slow_callback_duration = 0.005
         debug_loop.call_soon(slow)
         run_turn(debug_loop)
-        (text,) = logged.texts()
+        text = text_about(logged, "slow()")
         assert text.startswith("Executing <Handle ")
-        assert "slow()" in text
-        assert " took 0.0" in text
+        assert " took 0." in text
         assert text.endswith(" seconds")
 
     def test_a_task_is_named(self, debug_loop, logged):
@@ -100,7 +105,7 @@ class TestSlowCallbacks:
         debug_loop.slow_callback_duration = 0.005
         debug_loop.create_task(slow(), name="T")
         run_turn(debug_loop)
-        (text,) = logged.texts()
+        text = text_about(logged, "name='T'")
         assert text.startswith("Executing <Task finished name='T' coro=<")
         assert text.endswith(" seconds")
 
@@ -111,14 +116,13 @@ class TestSlowCallbacks:
             await future
             time.sleep(0.01)
 
-        debug_loop.slow_callback_duration = 0.005
+        debug_loop.slow_callback_duration = 1000
         debug_loop.create_task(slow(), name="T")
         run_turn(debug_loop)
+        debug_loop.slow_callback_duration = 0.005
         future.set_result(None)
         run_turn(debug_loop)
-        (text,) = logged.texts()
-        assert text.startswith("Executing <")
-        assert "name='T'" in text
+        assert text_about(logged, "name='T'").startswith("Executing <")
 
     def test_a_done_callback_is_named(self, debug_loop, logged):
         def slow(done):
@@ -129,11 +133,10 @@ class TestSlowCallbacks:
         debug_loop.slow_callback_duration = 0.005
         future.set_result(None)
         run_turn(debug_loop)
-        (text,) = logged.texts()
-        assert text.startswith("Executing <Handle ")
-        assert "slow" in text
+        assert text_about(logged, "slow").startswith("Executing <Handle ")
 
     def test_quick_ones_are_not(self, debug_loop):
+        debug_loop.slow_callback_duration = 10
         debug_loop.call_soon(int)
         debug_loop.create_task(asyncio.sleep(0))
         run_until_idle(debug_loop)

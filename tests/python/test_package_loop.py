@@ -273,7 +273,11 @@ class TestExecutor:
             release.set()
             await job
 
+        before = set(threading.enumerate())
         loop.run_until_complete(main())
+        # asyncio's thread that joins the others tells the loop of it, which nobody awaits.
+        for thread in set(threading.enumerate()) - before:
+            thread.join()
 
     def test_closing_the_loop_does_not_wait(self, loop):
         release = threading.Event()
