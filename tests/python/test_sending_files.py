@@ -38,6 +38,7 @@ def kernel_refuses(monkeypatch):
         raise OSError(22, "Invalid argument")
 
     monkeypatch.setattr(os, "sendfile", refuse)
+    monkeypatch.setattr("ferrio.sending_files._send_file", refuse)
 
 
 class Peer(Recorder):
@@ -450,3 +451,29 @@ def test_the_transport_goes_away_while_a_file_is_written_in_pieces(
 
     loop.run_until_complete(main())
     loop.run_until_complete(loop.shutdown_default_executor())
+
+
+def test_who_forbids_blocking_calls_lets_files_be_sent(
+    loop, implementation, file, pair, monkeypatch
+):
+    """blockbuster wraps the functions of ``os`` and refuses them where a loop runs."""
+    if not implementation.is_ferrio:
+        pytest.skip("asyncio's own calls are known to such tools by file and function")
+
+    def refuse(*arguments):
+        raise AssertionError("a call that blocks")
+
+    async def main():
+        sock, other = pair
+        sending = asyncio.ensure_future(loop.sock_sendfile(sock, file, fallback=False))
+        assert await receive(loop, other, len(DATA)) == DATA
+        assert await sending == len(DATA)
+        async with connected(loop) as (transport, _, peer):
+            file.seek(0)
+            assert await loop.sendfile(transport, file, fallback=False) == len(DATA)
+            transport.close()
+            await peer.ended
+            assert peer.received == DATA
+
+    monkeypatch.setattr(os, "sendfile", refuse)
+    loop.run_until_complete(main())
