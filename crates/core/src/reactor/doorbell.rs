@@ -27,7 +27,10 @@ mod event_fd {
         }
 
         pub(crate) fn ring(&self) {
-            let written = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
+            // A lost ring is a loop that sleeps on. Linux has no reason to interrupt this write,
+            // but a sandbox may answer system calls as it likes.
+            let ring = || rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
+            let written = rustix::io::retry_on_intr(ring);
             debug_assert!(written.is_ok(), "an eventfd takes a write: {written:?}");
         }
     }
