@@ -12,7 +12,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
 
 # Only targets that need a Python look for one.
-WITHOUT_PYTHON := help clean test-rust docs python-3.14
+WITHOUT_PYTHON := help clean need-rust test-rust docs python-3.14
 ifneq ($(filter-out $(WITHOUT_PYTHON),$(MAKECMDGOALS)),)
 ifeq ($(origin PYTHONS),undefined)
 PYTHONS := $(shell scripts/find_pythons.sh)
@@ -53,11 +53,11 @@ python-3.14: ## Make a CPython 3.14 in build/ out of Debian's packages (download
 setup: say-pythons .venv/tools/requirements.stamp $(ENVIRONMENTS) ## Make the environments in .venv, one for each Python from 3.11 to 3.14
 
 .PHONY: build
-build: say-pythons .venv/tools/requirements.stamp $(WHEELS) ## Build ferrio for each of these Pythons and install it in their environments
+build: need-rust say-pythons .venv/tools/requirements.stamp $(WHEELS) ## Build ferrio for each of these Pythons and install it in their environments
 
 .PHONY: demo
 demo: VERSIONS := $(PYTHON)
-demo: say-pythons .venv/$(PYTHON)/wheel.stamp ## Run a FastAPI service on asyncio and on ferrio, check every answer, compare
+demo: need-rust say-pythons .venv/$(PYTHON)/wheel.stamp ## Run a FastAPI service on asyncio and on ferrio, check every answer, compare
 	@PYTHONPATH=scripts .venv/$(PYTHON)/bin/python -m demo
 
 ##@ Tests
@@ -71,7 +71,7 @@ test: build ## Run all tests: Rust, Python on every version, CPython's own suite
 		apps-harness '.venv/$(NEWEST)/bin/python -m pytest --quiet tests/apps/test_apps_runner.py'
 
 .PHONY: test-rust
-test-rust: ## Run the Rust tests and the examples in the documentation
+test-rust: need-rust ## Run the Rust tests and the examples in the documentation
 	@$(RUST_TESTS)
 
 .PHONY: test-python
@@ -98,7 +98,7 @@ test-hard: build ## Run the slow tests: every interleaving (loom), AddressSaniti
 
 .PHONY: test-apps
 test-apps: VERSIONS := $(PYTHON)
-test-apps: say-pythons .venv/$(PYTHON)/wheel.stamp ## Run the test suites of real libraries on asyncio and on ferrio, compare (APPS="aiohttp tornado")
+test-apps: need-rust say-pythons .venv/$(PYTHON)/wheel.stamp ## Run the test suites of real libraries on asyncio and on ferrio, compare (APPS="aiohttp tornado")
 	@scripts/need_servers.sh $(APPS)
 	@.venv/$(PYTHON)/bin/python tests/apps/run.py $(APPS)
 
@@ -120,23 +120,29 @@ format: .venv/tools/requirements.stamp ## Format the sources of both languages
 
 ##@ More
 .PHONY: bench
-bench: .venv/bench-$(PYTHON)/wheel.stamp ## Compare with asyncio, uvloop and others: CPU time per operation (BENCH="--quick --cases 'echo-*'" PYTHON=3.14)
+bench: need-rust .venv/bench-$(PYTHON)/wheel.stamp ## Compare with asyncio, uvloop and others: CPU time per operation (BENCH="--quick --cases 'echo-*'" PYTHON=3.14)
 	@.venv/bench-$(PYTHON)/bin/python benchmarks/run.py $(BENCH)
 
 .PHONY: docs
-docs: ## Build the documentation of the Rust crates
+docs: need-rust ## Build the documentation of the Rust crates
 	$(RUSTDOC)
 	@echo "See target/doc/ferrio_core/index.html"
 
 .PHONY: wheel
-wheel: build ## Build wheels into dist/
-	@mkdir -p dist
-	@cp $(foreach version,$(VERSIONS),build/wheels/$(version)/*.whl) dist
-	@ls dist
+wheel: need-rust say-pythons .venv/tools/requirements.stamp ## Build wheels as they are shipped into dist/, and try each in a new environment
+	@$(foreach version,$(VERSIONS),scripts/build_release_wheel.sh $(version) $(call python_of,$(version)) &&) ls dist
+
+.PHONY: wheel-guided
+wheel-guided: need-rust say-pythons .venv/tools/requirements.stamp ## The same guided by a profile, which needs the toolchain's llvm-profdata
+	@$(foreach version,$(VERSIONS),scripts/build_release_wheel.sh $(version) $(call python_of,$(version)) --profile-guided &&) ls dist
 
 .PHONY: clean
 clean: ## Remove environments and everything that was built
 	rm -rf .venv build dist target
+
+.PHONY: need-rust
+need-rust:
+	@scripts/need_rust.sh
 
 .PHONY: say-pythons
 say-pythons:

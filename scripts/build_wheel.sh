@@ -7,11 +7,6 @@ version=$1
 python=$2
 wheels=build/wheels/$version
 
-if ! command -v cargo >/dev/null; then
-    echo "cargo is not on the PATH: ferrio is built with Rust, see https://rustup.rs" >&2
-    exit 1
-fi
-
 echo "Building ferrio for Python $version ($python)"
 rm -rf "$wheels"
 # A target directory for each version: the crates that look at Python's headers would
