@@ -207,3 +207,52 @@ def test_a_buffered_protocol_that_pauses(loop, tls):
         assert len(protocol.received) == count
         connection.transport.resume_reading()
     assert protocol.received == bytes(range(250)) * 10
+
+
+def test_a_record_longer_than_the_reading_limit(loop, tls):
+    """The rest of a record that has come in part is always read: OpenSSL can do nothing without."""
+    connection = tls()
+    connection.transport.set_read_buffer_limits(high=1000)
+    data = bytes(range(250)) * 60
+    connection.peer.write(data)
+    record = connection.peer.outgoing.read()
+    for start in range(0, len(record), 4000):
+        connection.peer.sock.send(record[start : start + 4000])
+        for _ in range(3):
+            run_turn(loop)
+    run_until(loop, lambda: connection.protocol.received == data)
+    assert connection.transport.get_read_buffer_size() == 0
+
+
+def test_records_cut_at_every_byte(loop, tls):
+    """Of two short ones the first is delivered as soon as it is whole."""
+    connection = tls()
+    peer, protocol = connection.peer, connection.protocol
+    cut = size = 1
+    while cut <= size:
+        peer.write(b"one")
+        first = peer.outgoing.read()
+        peer.write(b"two")
+        both = first + peer.outgoing.read()
+        size = len(both)
+        before = len(protocol.received)
+        peer.sock.send(both[:cut])
+        for _ in range(3):
+            run_turn(loop)
+        if cut < size:
+            assert protocol.received[before:] == (b"one" if cut >= len(first) else b""), cut
+            peer.sock.send(both[cut:])
+        run_until(loop, lambda end=before + 6: len(protocol.received) == end)
+        assert protocol.received[before:] == b"onetwo"
+        cut += 1
+
+
+def test_somebody_else_feeds_openssl(loop, tls):
+    """As libraries do that take over a connection."""
+    connection = tls()
+    records = connection.transport._ssl_protocol
+    connection.peer.write(b"by hand")
+    records._incoming.write(connection.peer.outgoing.read())
+    connection.peer.write(b" and by the kernel")
+    connection.peer.send_records()
+    run_until(loop, lambda: connection.protocol.received == b"by hand and by the kernel")

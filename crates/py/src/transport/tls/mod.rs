@@ -6,6 +6,7 @@
 //! | `engine` | the calls into OpenSSL, through Python's own `ssl` objects |
 //! | `handshake` | from `connection_made()` to the application's |
 //! | `reading` | from the socket's transport to the application |
+//! | `records` | where one record ends and the next begins |
 //! | `writing` | from the application to the socket's transport, and flow control |
 //! | `closing` | the closing handshake, and how a connection ends |
 //! | `protocol` | the protocol as Python sees it |
@@ -38,6 +39,7 @@ mod engine;
 mod handshake;
 mod protocol;
 mod reading;
+mod records;
 mod transport;
 mod writing;
 
@@ -55,6 +57,7 @@ use crate::ffi::{
     Visitor, none, sys, text,
 };
 use crate::imports::imports;
+use records::RecordStream;
 
 /// The TLS side of one connection: a protocol to the socket's transport below, and through a
 /// `TlsTransport` a transport to the application's protocol above.
@@ -80,6 +83,8 @@ pub(crate) struct TlsProtocol {
     /// What it wraps, if its methods are `ssl`'s own; else the object itself is called.
     ssl_socket: Slot<SslSocket>,
     incoming: Slot<MemoryBio>,
+    /// Where what was written to `incoming` stands among the peer's records.
+    records: Cell<RecordStream>,
     outgoing: Slot<MemoryBio>,
     /// Who waits for the handshake's end.
     waiter: ObjectCell,
@@ -216,6 +221,7 @@ unsafe impl Native for TlsProtocol {
             ssl_object: ObjectCell::new(),
             ssl_socket: Slot::new(),
             incoming: Slot::new(),
+            records: Cell::new(RecordStream::default()),
             outgoing: Slot::new(),
             waiter: ObjectCell::new(),
             server_side: Cell::new(false),

@@ -266,6 +266,10 @@ fn objects() -> Vec<GetSet> {
         GetSet::read_only(
             c"_incoming",
             |this: Self_<'_>| {
+                // To write to it, maybe.
+                let mut records = this.records.get();
+                records.lose();
+                this.records.set(records);
                 Ok(this
                     .incoming
                     .get()

@@ -32,10 +32,13 @@ impl This<'_, TlsProtocol> {
     /// Bytes have arrived: OpenSSL gets a copy. No Python code runs here.
     #[inline]
     pub(in super::super) fn take_in(self, bytes: &[u8]) -> Outcome<()> {
-        match self.incoming.get() {
-            Some(incoming) => incoming.write(bytes),
-            None => Ok(()),
-        }
+        let Some(incoming) = self.incoming.get() else {
+            return Ok(());
+        };
+        let mut records = self.records.get();
+        records.take_in(bytes);
+        self.records.set(records);
+        incoming.write(bytes)
     }
 
     /// Something has arrived, whatever that means now.
@@ -103,7 +106,7 @@ impl This<'_, TlsProtocol> {
     /// needs; only compression, which no TLS of today has, could make it longer.
     #[inline]
     fn decrypt(self, socket: &SslSocket, incoming: &MemoryBio) -> Outcome<Decrypted> {
-        let waiting = incoming.pending()?;
+        let waiting = self.whole_records(incoming)?;
         let unread = self.unread.get();
         if waiting == 0 && !unread {
             return Ok(Decrypted {
@@ -126,10 +129,11 @@ impl This<'_, TlsProtocol> {
                     full.push(bytes.finish()?);
                     bytes = FreshBytes::with_capacity(incoming.pending()?.max(RECORD_SIZE))?;
                 }
-                // The record had no more. OpenSSL would answer an empty BIO with an exception.
+                // The record had no more. OpenSSL would answer with an exception if the next is not
+                // whole.
                 Progress::Done(_) => {
                     self.unread.set(false);
-                    if incoming.pending()? == 0 {
+                    if self.whole_records(incoming)? == 0 {
                         break false;
                     }
                 }
@@ -144,6 +148,15 @@ impl This<'_, TlsProtocol> {
             data: join(full, last)?,
             ended,
         })
+    }
+
+    /// The size of the whole records that OpenSSL has not taken out of the BIO.
+    #[inline]
+    fn whole_records(self, incoming: &MemoryBio) -> Outcome<usize> {
+        // Of the unfinished one OpenSSL may have taken a part, if it was asked during a handshake.
+        Ok(incoming
+            .pending()?
+            .saturating_sub(self.records.get().unfinished()))
     }
 
     /// [`Self::decrypt`] with an `SSLObject` whose methods somebody has overridden.
@@ -168,7 +181,7 @@ impl This<'_, TlsProtocol> {
         else {
             return Ok(());
         };
-        let waiting = incoming.pending()?;
+        let waiting = self.whole_records(&incoming)?;
         if waiting == 0 && !self.unread.get() {
             return Ok(());
         }
@@ -219,7 +232,7 @@ impl This<'_, TlsProtocol> {
                 Progress::Done(count) => {
                     filled += count;
                     self.unread.set(false);
-                    if incoming.pending()? == 0 {
+                    if self.whole_records(incoming)? == 0 {
                         return Ok((filled, false));
                     }
                 }
@@ -291,11 +304,12 @@ impl This<'_, TlsProtocol> {
         }
     }
 
-    /// How many bytes wait to be decrypted.
+    /// How many bytes wait to be decrypted. Not those of an unfinished record: the transport below
+    /// has to go on for it to be finished.
     #[inline]
     pub(super) fn read_buffer_size(self) -> Outcome<usize> {
         match self.incoming.get() {
-            Some(incoming) => incoming.pending(),
+            Some(incoming) => self.whole_records(&incoming),
             None => Ok(0),
         }
     }
@@ -322,10 +336,10 @@ impl This<'_, TlsProtocol> {
     /// `buffer_updated(nbytes)` of a transport that is not ours.
     pub(super) fn buffer_updated(self, count: &Object) -> Outcome<()> {
         let count = usize::try_from(count.to_i64()?).unwrap_or(0);
-        if let (Some(buffer), Some(incoming)) = (self.buffer.get(), self.incoming.get()) {
+        if let Some(buffer) = self.buffer.get() {
             let lent = Buffer::to_read(&buffer)?;
             let bytes = lent.as_slice();
-            incoming.write(&bytes[..count.min(bytes.len())])?;
+            self.take_in(&bytes[..count.min(bytes.len())])?;
         }
         self.go_on()
     }
