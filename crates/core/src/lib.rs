@@ -20,6 +20,7 @@
 //! | [`Reactor`] | readiness of file descriptors: epoll, or a test's script |
 //! | [`SignalPipe`] | from a signal handler to the loop |
 //! | [`WriteBuffer`], [`DatagramBuffer`] | what a transport has to send, and its flow control |
+//! | [`RecordStream`] | whether a whole TLS record has arrived |
 //! | [`BlockingPool`] | threads for what blocks |
 //!
 //! Only [`InjectQueue`], [`Waker`], [`BlockingPool`] and [`VirtualClock`] may be used by several
@@ -86,6 +87,7 @@ mod ready;
 mod signal;
 mod sync;
 mod timer;
+mod tls_records;
 pub mod write_buffer;
 
 pub use clock::{Clock, VirtualClock};
@@ -98,4 +100,5 @@ pub use pool::BlockingPool;
 pub use reactor::{Event, Interest, Reactor, Readiness, Token, Waker};
 pub use signal::SignalPipe;
 pub use timer::{TimerHeap, TimerKey};
+pub use tls_records::RecordStream;
 pub use write_buffer::WriteBuffer;

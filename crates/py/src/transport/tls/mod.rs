@@ -6,7 +6,6 @@
 //! | `engine` | the calls into OpenSSL, through Python's own `ssl` objects |
 //! | `handshake` | from `connection_made()` to the application's |
 //! | `reading` | from the socket's transport to the application |
-//! | `records` | where one record ends and the next begins |
 //! | `writing` | from the application to the socket's transport, and flow control |
 //! | `closing` | the closing handshake, and how a connection ends |
 //! | `protocol` | the protocol as Python sees it |
@@ -39,7 +38,6 @@ mod engine;
 mod handshake;
 mod protocol;
 mod reading;
-mod records;
 mod transport;
 mod writing;
 
@@ -47,6 +45,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_int};
 
+use ferrio_core::RecordStream;
 use ferrio_core::flow_control::Limits;
 pub(super) use protocol::build;
 
@@ -57,7 +56,6 @@ use crate::ffi::{
     Visitor, none, sys, text,
 };
 use crate::imports::imports;
-use records::RecordStream;
 
 /// The TLS side of one connection: a protocol to the socket's transport below, and through a
 /// `TlsTransport` a transport to the application's protocol above.
