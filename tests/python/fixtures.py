@@ -20,6 +20,9 @@ from watch import LogRecords, Reports, leftovers, no_complaints, open_descriptor
 # Seconds after which a test that hangs ends the session, with every thread's stack.
 LONGEST_TEST = int(os.environ.get("FERRIO_LONGEST_TEST", "120"))
 
+# With 1 the garbage collector runs after every few objects, as it may at any moment of any program.
+GC_THRESHOLD = int(os.environ.get("FERRIO_TEST_GC_THRESHOLD", "0"))
+
 _real_stderr = None
 
 
@@ -49,6 +52,8 @@ def forget_what_exists():
 
 def pytest_collection_finish(session):
     forget_what_exists()
+    if GC_THRESHOLD:
+        gc.set_threshold(GC_THRESHOLD)
 
 
 @pytest.fixture(params=list(IMPLEMENTATIONS))

@@ -161,6 +161,7 @@ def test_a_generator_based_coroutine(loop):
     assert loop.run_until_complete(coroutine()) == "result"
 
 
+@pytest.mark.keeps_something("asyncio remembers a hundred classes of coroutines")
 def test_an_object_that_behaves_like_a_coroutine(loop):
     """collections.abc.Coroutine is enough: compilers like Cython make such objects."""
     events = []
@@ -355,6 +356,7 @@ class TestRepresentation:
         assert "cb=[" in repr(task)
         run_until_idle(loop)
 
+    @pytest.mark.keeps_something("asyncio remembers a hundred classes of coroutines")
     def test_of_a_coroutine_without_names(self, loop):
         class Compiled:
             def send(self, value):

@@ -258,6 +258,7 @@ def test_client_certificates(tls):
     assert ("DNS", "localhost") in certificate["subjectAltName"]
 
 
+@pytest.mark.keeps_something("the server's context keeps the sessions")
 def test_a_session_is_resumed(loop):
     clients = Clients(loop, Recorder)
     try:
