@@ -1,6 +1,7 @@
 """Subprocesses as programs use them: create_subprocess_exec(), _shell() and what they return."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
@@ -118,6 +119,64 @@ def test_options_of_popen(loop, tmp_path):
     os.close(write)
     assert os.read(read, 100) == b"passed\n"
     os.close(read)
+
+
+OTHER_OPTIONS = {
+    "preexec_fn": ({"preexec_fn": lambda: os.umask(0o71)}, "umask", b"0071"),
+    "process_group": (
+        {"process_group": 0},
+        "test $(ps -o pgid= -p $$) = $$ && echo own",
+        b"own",
+    ),
+    "restore_signals": (
+        {},
+        # SIGPIPE, which Python ignores, is bit 12.
+        "grep -q SigIgn:.*[02468ace]...$ /proc/self/status && echo restored",
+        b"restored",
+    ),
+    "no restore_signals": (
+        {"restore_signals": False},
+        "grep -q SigIgn:.*[13579bdf]...$ /proc/self/status && echo ignored",
+        b"ignored",
+    ),
+    "user": ({"user": 65534}, "id -u", b"65534"),
+    "group": ({"group": 65534}, "id -g", b"65534"),
+    "extra_groups": ({"extra_groups": [65532, 65533]}, "id -G", b"0 65532 65533"),
+}
+
+
+@pytest.mark.parametrize("option", OTHER_OPTIONS)
+def test_other_options_of_popen(loop, option):
+    options, command, expected = OTHER_OPTIONS[option]
+    if options.keys() & {"user", "group", "extra_groups"} and os.getuid() != 0:
+        pytest.skip("only root may become somebody else")
+    code, out = run(loop, output("/bin/sh", "-c", command, **options))
+    assert (code, out.strip()) == (0, expected)
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_whether_a_child_inherits_descriptors(loop, closes):
+    read, write = os.pipe()
+    os.set_inheritable(write, True)
+    command = f"test -e /dev/fd/{write} && echo there"
+    try:
+        _, out = run(loop, output("/bin/sh", "-c", command, close_fds=closes))
+        assert out == (b"" if closes else b"there\n")
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_the_size_of_pipes(loop):
+    async def main():
+        process = await asyncio.create_subprocess_exec(
+            "cat", stdin=PIPE, stdout=PIPE, pipesize=8192
+        )
+        pipe = process._transport.get_pipe_transport(1).get_extra_info("pipe")
+        assert fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) == 8192
+        assert await process.communicate(b"x" * 100_000) == (b"x" * 100_000, None)
+
+    run(loop, main())
 
 
 @pytest.mark.parametrize("kind", [str, bytes, os.fsencode])

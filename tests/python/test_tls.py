@@ -258,6 +258,25 @@ def test_client_certificates(tls):
     assert ("DNS", "localhost") in certificate["subjectAltName"]
 
 
+def test_an_encrypted_key(tls):
+    asked = []
+
+    def password():
+        asked.append("password")
+        return "somepass"
+
+    tls_contexts()  # Skips where there are no certificates.
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    encrypted = certificate_file().with_name("keycert.passwd.pem")
+    server_context.load_cert_chain(encrypted, password=password)
+    client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_context.load_verify_locations(encrypted)
+    connection = tls(server_side=True, contexts=(server_context, client_context))
+    connection.transport.write(b"signed with it")
+    assert connection.receive(14) == b"signed with it"
+    assert asked == ["password"]
+
+
 @pytest.mark.keeps_something("the server's context keeps the sessions")
 def test_a_session_is_resumed(loop):
     clients = Clients(loop, Recorder)
