@@ -39,7 +39,11 @@ from ferrio._ferrio import (
     Queue,
     Semaphore,
     Task,
+    Timeout,
     sleep,
+    timeout,
+    timeout_at,
+    wait_for,
 )
 from ferrio.installation import install, uninstall
 from ferrio.loop import EventLoop
@@ -112,12 +116,16 @@ __all__ = [
     "SelectorEventLoop",
     "Semaphore",
     "Task",
+    "Timeout",
     "get_event_loop",
     "install",
     "new_event_loop",
     "run",
     "sleep",
+    "timeout",
+    "timeout_at",
     "uninstall",
+    "wait_for",
 ]
 __all__ += [name for name in _asyncio.__all__ if name not in __all__]
 if sys.version_info < (3, 14):

@@ -34,7 +34,11 @@ NAMES = (
     "PriorityQueue",
     "Queue",
     "Semaphore",
+    "Timeout",
     "sleep",
+    "timeout",
+    "timeout_at",
+    "wait_for",
 )
 
 # Kept from the first import on: whatever stands in asyncio later, these are its own.

@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_int};
 
 use iterator::CoroutineIterator;
 
-use crate::combinators::Sleep;
+use crate::combinators::{EnterTimeout, ExitTimeout, Sleep, WaitFor};
 use crate::ffi::{
     Arguments, FreeList, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
     Progress, Raised, Slot, This, TypeBuilder, TypeObject, Visitor, attributes, is_origin_tracked,
@@ -89,6 +89,9 @@ plans! {
     Get,
     Put,
     Join,
+    EnterTimeout,
+    ExitTimeout,
+    WaitFor,
 }
 
 /// Where a coroutine is in its life.

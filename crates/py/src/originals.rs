@@ -33,6 +33,21 @@ pub(crate) struct Originals {
     pub(crate) coroutine_type: Object,
     pub(crate) warn_unawaited: Object,
     pub(crate) sleep: Object,
+    pub(crate) timeout: Object,
+    pub(crate) timeout_at: Object,
+    pub(crate) timeout_class: Object,
+    /// `_State`, the enumeration of where a timeout is in its life.
+    pub(crate) timeout_state: Object,
+    pub(crate) wait_for: Object,
+    pub(crate) release_waiter: Object,
+    pub(crate) cancel_and_wait: Object,
+    pub(crate) partial: Object,
+    pub(crate) round: Object,
+    pub(crate) exception_group: Object,
+    pub(crate) ensure_future: Object,
+    pub(crate) current_task: Object,
+    /// The keyword name `("loop",)`.
+    pub(crate) loop_keyword: Object,
     pub(crate) python_set_result_unless_cancelled: Object,
     /// The native one, which the timer of a sleep calls; filled when it is built.
     pub(crate) set_result_unless_cancelled: ObjectCell,
@@ -42,6 +57,10 @@ pub(crate) struct Originals {
     pub(crate) condition_renotifies: bool,
     /// Whether `Semaphore.acquire` wakes all it may when it ends (3.12.2, 3.13).
     pub(crate) semaphore_wakes_all: bool,
+    /// Whether an expired `Timeout` puts a TimeoutError into what other exceptions came from (3.13).
+    pub(crate) timeout_marks_others: bool,
+    /// Whether `wait_for` makes a task of what it is given (before 3.12).
+    pub(crate) wait_for_makes_task: bool,
 }
 
 /// Attribute names, interned.
@@ -63,6 +82,7 @@ names! {
     append = c"append",
     call_later = c"call_later",
     cancelled = c"cancelled",
+    cancelling = c"cancelling",
     done = c"done",
     empty = c"empty",
     format = c"_format",
@@ -72,6 +92,7 @@ names! {
     init = c"_init",
     locked = c"locked",
     notify = c"notify",
+    on_timeout = c"_on_timeout",
     pop = c"pop",
     popleft = c"popleft",
     put_item = c"_put",
@@ -79,6 +100,9 @@ names! {
     qsize = c"qsize",
     release = c"release",
     remove = c"remove",
+    remove_done_callback = c"remove_done_callback",
+    reschedule = c"reschedule",
+    uncancel = c"uncancel",
     wait = c"wait",
 }
 
@@ -119,11 +143,17 @@ pub(crate) fn load() -> Outcome<()> {
     let queues = module(c"asyncio.queues")?;
     let tasks = module(c"asyncio.tasks")?;
     let futures = module(c"asyncio.futures")?;
+    let timeouts = module(c"asyncio.timeouts")?;
+    let builtins = module(c"builtins")?;
+    let timeout_class = get(&timeouts, c"Timeout")?;
+    let wait_for = get(&tasks, c"wait_for")?;
     let condition = get(&locks, c"Condition")?;
     let semaphore = get(&locks, c"Semaphore")?;
     let originals = Originals {
         condition_renotifies: condition.find_attr(&interned(c"_notify")?)?.is_some(),
         semaphore_wakes_all: returns_truth(&get(&semaphore, c"_wake_up_next")?)?,
+        timeout_marks_others: uses_name(&get(&timeout_class, c"__aexit__")?, "issubclass")?,
+        wait_for_makes_task: !uses_name(&wait_for, "timeouts")?,
         lock: get(&locks, c"Lock")?,
         event: get(&locks, c"Event")?,
         condition,
@@ -144,6 +174,19 @@ pub(crate) fn load() -> Outcome<()> {
         coroutine_type: get(&module(c"types")?, c"CoroutineType")?,
         warn_unawaited: get(&module(c"warnings")?, c"_warn_unawaited_coroutine")?,
         sleep: get(&tasks, c"sleep")?,
+        timeout: get(&timeouts, c"timeout")?,
+        timeout_at: get(&timeouts, c"timeout_at")?,
+        timeout_class,
+        timeout_state: get(&timeouts, c"_State")?,
+        wait_for,
+        release_waiter: get(&tasks, c"_release_waiter")?,
+        cancel_and_wait: get(&tasks, c"_cancel_and_wait")?,
+        partial: get(&module(c"functools")?, c"partial")?,
+        round: get(&builtins, c"round")?,
+        exception_group: get(&builtins, c"ExceptionGroup")?,
+        ensure_future: get(&tasks, c"ensure_future")?,
+        current_task: get(&tasks, c"current_task")?,
+        loop_keyword: Object::tuple(&[&interned(c"loop")?])?,
         python_set_result_unless_cancelled: get(&futures, c"_set_result_unless_cancelled")?,
         set_result_unless_cancelled: ObjectCell::new(),
         names: Names::load()?,
@@ -156,6 +199,17 @@ pub(crate) fn load() -> Outcome<()> {
 /// `object.name`.
 pub(crate) fn get(object: &Object, name: &CStr) -> Outcome<Object> {
     object.get_attr(&interned(name)?)
+}
+
+/// Whether a Python function uses a global or an attribute of that name.
+fn uses_name(function: &Object, name: &str) -> Outcome<bool> {
+    let names = get(&get(function, c"__code__")?, c"co_names")?;
+    for used in names.tuple_items() {
+        if used.to_text()? == name {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether True is among the constants of a Python function.

@@ -105,7 +105,7 @@ impl Steps for Sleep {
 
 /// `delay <= 0`.
 #[inline]
-fn is_at_most_zero(delay: &Object) -> Outcome<bool> {
+pub(super) fn is_at_most_zero(delay: &Object) -> Outcome<bool> {
     // SAFETY: questions about a live object, by its exact type.
     unsafe {
         if sys::PyLong_CheckExact(delay.as_ptr()) != 0 {

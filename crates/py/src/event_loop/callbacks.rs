@@ -176,7 +176,7 @@ impl This<'_, EventLoop> {
         } else {
             self.time()?
         };
-        let when = add(&now, delay)?;
+        let when = now.add(delay)?;
         if self.overrides.call_at() {
             return self.call_overridden_at(&when, &call);
         }
@@ -212,14 +212,40 @@ impl This<'_, EventLoop> {
         }
     }
 
+    /// The timer of `call_at(when, callback)`; `None` when that has to be called by name.
+    #[inline]
+    pub(crate) fn plain_timer(
+        self,
+        when: &Object,
+        callback: &Object,
+    ) -> Outcome<Option<Own<TimerHandle>>> {
+        if !self.is_plain() || self.overrides.call_at() {
+            return Ok(None);
+        }
+        let timer = Own::<TimerHandle>::make(self, when, callback, &[], None)?;
+        self.start_timer(&timer, deadline(when)?);
+        Ok(Some(timer))
+    }
+
+    /// `time()` in seconds; `None` when that has to be called by name.
+    #[inline]
+    pub(crate) fn plain_time(self) -> Option<f64> {
+        (self.is_plain() && !self.overrides.time()).then(|| self.core.now().as_secs_f64())
+    }
+
+    #[inline]
+    fn start_timer(self, timer: &Own<TimerHandle>, deadline: Instant) {
+        let entry = Entry::Handle(timer.clone().into_handle());
+        timer.scheduled_as(self.core.add_timer(deadline, entry));
+    }
+
     #[inline]
     fn schedule_at(self, when: &Object, call: &Call<'_>, method: &str) -> Outcome<Object> {
         self.check_call(call.callback, method)?;
         let deadline = deadline(when)?;
         let timer =
             Own::<TimerHandle>::make(self, when, call.callback, call.arguments, call.context)?;
-        let entry = Entry::Handle(timer.clone().into_handle());
-        timer.scheduled_as(self.core.add_timer(deadline, entry));
+        self.start_timer(&timer, deadline);
         Ok(timer.into_object())
     }
 
@@ -289,13 +315,6 @@ impl This<'_, EventLoop> {
         }
         Ok(none())
     }
-}
-
-/// The sum of loop time and a delay, with Python's own rules and errors for odd types.
-#[inline]
-fn add(now: &Object, delay: &Object) -> Outcome<Object> {
-    // SAFETY: live objects; a new reference or null.
-    unsafe { Object::from_new(sys::PyNumber_Add(now.as_ptr(), delay.as_ptr())) }
 }
 
 /// The point in time that `when` names.

@@ -148,6 +148,12 @@ impl Raised {
         Raised::NOW
     }
 
+    /// Raises an exception instance as it is: its context does not become what is being handled.
+    pub(crate) fn with_its_context(exception: Object) -> Raised {
+        restore(exception);
+        Raised::NOW
+    }
+
     /// Whether the exception is an instance of `class` (a class of the C API).
     pub(crate) fn matches(&self, class: *mut sys::PyObject) -> bool {
         // SAFETY: the indicator is set, so there is something to compare.
@@ -231,18 +237,23 @@ impl SavedException {
 impl Drop for SavedException {
     fn drop(&mut self) {
         if let Some(exception) = self.0.take() {
-            #[cfg(Py_3_12)]
-            // SAFETY: hands over our reference.
-            unsafe {
-                sys::PyErr_SetRaisedException(exception.into_ptr());
-            }
-            #[cfg(not(Py_3_12))]
-            // SAFETY: hands over three references; the traceback may be null.
-            unsafe {
-                let class = exception.type_object();
-                let traceback = sys::PyException_GetTraceback(exception.as_ptr());
-                sys::PyErr_Restore(class.into_ptr(), exception.into_ptr(), traceback);
-            }
+            restore(exception);
         }
+    }
+}
+
+/// Sets the indicator to an exception, with the traceback and the context that it has.
+fn restore(exception: Object) {
+    #[cfg(Py_3_12)]
+    // SAFETY: hands over our reference.
+    unsafe {
+        sys::PyErr_SetRaisedException(exception.into_ptr());
+    }
+    #[cfg(not(Py_3_12))]
+    // SAFETY: hands over three references; the traceback may be null.
+    unsafe {
+        let class = exception.type_object();
+        let traceback = sys::PyException_GetTraceback(exception.as_ptr());
+        sys::PyErr_Restore(class.into_ptr(), exception.into_ptr(), traceback);
     }
 }

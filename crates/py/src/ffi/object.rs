@@ -268,6 +268,22 @@ impl Object {
         }
     }
 
+    /// Python's `self + other`, with its own rules and errors for odd types.
+    #[inline]
+    pub(crate) fn add(&self, other: &Object) -> Outcome<Object> {
+        // SAFETY: live objects; a new reference or null.
+        unsafe { Object::from_new(sys::PyNumber_Add(self.as_ptr(), other.as_ptr())) }
+    }
+
+    /// Python's `issubclass(self, class)`.
+    pub(crate) fn is_subclass(&self, class: &Object) -> Outcome<bool> {
+        // SAFETY: live objects.
+        match unsafe { sys::PyObject_IsSubclass(self.as_ptr(), class.as_ptr()) } {
+            -1 => Err(Raised::NOW),
+            truth => Ok(truth == 1),
+        }
+    }
+
     pub(crate) fn is_instance(&self, class: *mut sys::PyObject) -> Outcome<bool> {
         // SAFETY: a live object and a class that the caller keeps alive.
         match unsafe { sys::PyObject_IsInstance(self.as_ptr(), class) } {

@@ -177,6 +177,12 @@ impl Future {
         future
     }
 
+    /// Whether nobody has hung an attribute on it.
+    #[inline]
+    pub(crate) fn has_no_attributes(&self) -> bool {
+        self.dict.has_no_attributes()
+    }
+
     #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.state.get() != State::Pending

@@ -484,7 +484,8 @@ impl This<'_, TimerHandle> {
         self.value().when.get()
     }
 
-    fn cancel(self) -> Outcome<()> {
+    /// `cancel()`: the timer leaves the heap.
+    pub(crate) fn cancel(self) -> Outcome<()> {
         let handle = self.upcast::<Handle>();
         if handle.is_cancelled() {
             return Ok(());

@@ -327,6 +327,12 @@ impl This<'_, Task> {
         Ok(true)
     }
 
+    /// Whether nobody can have replaced a method of it.
+    #[inline]
+    pub(crate) fn is_plain(self) -> bool {
+        self.is_exact() && self.future.has_no_attributes()
+    }
+
     /// `uncancel()`: takes one request back; how many remain.
     pub(crate) fn uncancel(self) -> i32 {
         let requests = self.cancel_requests.get();
