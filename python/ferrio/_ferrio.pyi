@@ -6,8 +6,18 @@ import socket
 import ssl
 import sys
 import types
-from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple, final, overload, type_check_only
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+from typing import (
+    Any,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    TypeVarTuple,
+    final,
+    overload,
+    type_check_only,
+)
 
 from typing_extensions import disjoint_base
 
@@ -449,6 +459,21 @@ class Queue(asyncio.Queue[_Result]):
 class LifoQueue(Queue[_Result]): ...
 class PriorityQueue(Queue[_Result]): ...
 
+# asyncio's is final to a type checker; at run time this one is unrelated to it, like all here.
+@disjoint_base
+class Timeout:
+    def __init__(self, when: float | None) -> None: ...
+    def when(self) -> float | None: ...
+    def reschedule(self, when: float | None) -> None: ...
+    def expired(self) -> bool: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: types.TracebackType | None,
+    ) -> bool | None: ...
+
 # What a native coroutine's `__await__()` returns to whoever calls it.
 @final
 class CoroutineIterator(Generator[Any, None, _Result]):
@@ -494,6 +519,9 @@ class function:  # noqa: N801
 async def sleep(delay: float) -> None: ...
 @overload
 async def sleep(delay: float, result: _Result) -> _Result: ...
+def timeout(delay: float | None) -> Timeout: ...
+def timeout_at(when: float | None) -> Timeout: ...
+async def wait_for(fut: Awaitable[_Result], timeout: float | None) -> _Result: ...
 def _make(class_: type[_Result], /) -> _Result: ...
 
 @disjoint_base

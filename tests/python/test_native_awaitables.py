@@ -39,6 +39,9 @@ def functions(library):
         queue.get,
         queue.put,
         queue.join,
+        library.wait_for,
+        library.Timeout(None).__aenter__,
+        library.Timeout(None).__aexit__,
     ]
 
 

@@ -10,7 +10,7 @@ use super::sleep::is_at_most_zero;
 use super::timeout::{Timeout, timed_out};
 use crate::awaitable::{Awaited, Coroutine, Steps};
 use crate::ffi::{
-    Function, Object, Outcome, Own, Progress, Raised, Signature, This, Visitor, none, text,
+    Function, Object, Outcome, Own, Progress, Raised, Signature, Visitor, none, text,
 };
 use crate::imports::imports;
 use crate::originals::originals;
