@@ -57,6 +57,15 @@ class FutureIter(Generator[Any, None, _Result]):
     def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any: ...
     def close(self) -> None: ...
 
+# What a future calls when it is done, on behalf of gather(), say.
+@final
+class Watcher:
+    @property
+    def __name__(self) -> str: ...
+    @property
+    def __qualname__(self) -> str: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> None: ...
+
 # What a `sock_*` coroutine awaits while its socket is not ready.
 @final
 class SocketCall(Generator[Any, None, Any]):
@@ -458,6 +467,10 @@ class Queue(asyncio.Queue[_Result]):
 
 class LifoQueue(Queue[_Result]): ...
 class PriorityQueue(Queue[_Result]): ...
+
+@disjoint_base
+class TaskGroup(asyncio.TaskGroup):
+    def __init__(self) -> None: ...
 
 # asyncio's is final to a type checker; at run time this one is unrelated to it, like all here.
 @disjoint_base

@@ -34,6 +34,7 @@ NAMES = (
     "PriorityQueue",
     "Queue",
     "Semaphore",
+    "TaskGroup",
     "Timeout",
     "sleep",
     "timeout",

@@ -11,7 +11,7 @@ use std::ffi::{CStr, c_int};
 
 use iterator::CoroutineIterator;
 
-use crate::combinators::{EnterTimeout, ExitTimeout, Sleep, WaitFor};
+use crate::combinators::{EnterGroup, EnterTimeout, ExitGroup, ExitTimeout, Sleep, WaitFor};
 use crate::ffi::{
     Arguments, FreeList, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
     Progress, Raised, Slot, This, TypeBuilder, TypeObject, Visitor, attributes, is_origin_tracked,
@@ -92,6 +92,8 @@ plans! {
     EnterTimeout,
     ExitTimeout,
     WaitFor,
+    EnterGroup,
+    ExitGroup,
 }
 
 /// Where a coroutine is in its life.

@@ -39,6 +39,8 @@ pub(crate) struct Originals {
     /// `_State`, the enumeration of where a timeout is in its life.
     pub(crate) timeout_state: Object,
     pub(crate) wait_for: Object,
+    pub(crate) task_group: Object,
+    pub(crate) base_exception_group: Object,
     pub(crate) release_waiter: Object,
     pub(crate) cancel_and_wait: Object,
     pub(crate) partial: Object,
@@ -59,6 +61,19 @@ pub(crate) struct Originals {
     pub(crate) semaphore_wakes_all: bool,
     /// Whether an expired `Timeout` puts a TimeoutError into what other exceptions came from (3.13).
     pub(crate) timeout_marks_others: bool,
+    /// Whether a `TaskGroup` that refuses a coroutine closes it (3.13).
+    pub(crate) group_closes_coroutines: bool,
+    /// Whether it is told at once of a task that was done before it was added (3.12, 3.13).
+    pub(crate) group_hears_of_done_at_once: bool,
+    /// Whether it names its tasks when they are made already (before 3.13).
+    pub(crate) group_names_afterwards: bool,
+    /// Whether it leaves the requests to cancel its parent as they are when it raises, and counts
+    /// subclasses of CancelledError (3.13).
+    pub(crate) group_keeps_cancel_count: bool,
+    /// Whether it forgets its parent and its errors when its block has ended (3.13.1).
+    pub(crate) group_forgets: bool,
+    /// Whether its `create_task` hands every keyword on (3.14).
+    pub(crate) group_takes_any_keyword: bool,
     /// Whether `wait_for` makes a task of what it is given (before 3.12).
     pub(crate) wait_for_makes_task: bool,
 }
@@ -78,20 +93,25 @@ macro_rules! names {
 }
 
 names! {
+    abort = c"_abort",
     acquire = c"acquire",
     append = c"append",
     call_later = c"call_later",
     cancelled = c"cancelled",
     cancelling = c"cancelling",
+    create_task = c"create_task",
     done = c"done",
     empty = c"empty",
+    exception = c"exception",
     format = c"_format",
     full = c"full",
     get_item = c"_get",
     get_nowait = c"get_nowait",
     init = c"_init",
+    is_base_error = c"_is_base_error",
     locked = c"locked",
     notify = c"notify",
+    on_task_done = c"_on_task_done",
     on_timeout = c"_on_timeout",
     pop = c"pop",
     popleft = c"popleft",
@@ -147,11 +167,28 @@ pub(crate) fn load() -> Outcome<()> {
     let builtins = module(c"builtins")?;
     let timeout_class = get(&timeouts, c"Timeout")?;
     let wait_for = get(&tasks, c"wait_for")?;
+    let task_group = get(&module(c"asyncio.taskgroups")?, c"TaskGroup")?;
+    let create_group_task = get(&task_group, c"create_task")?;
+    // Where the block's end was divided into two functions, the second is the one that forgets.
+    let inner_exit = task_group.find_attr(&interned(c"_aexit")?)?;
+    let split_exit = inner_exit.is_some();
+    let exit_of_group = match inner_exit {
+        Some(function) => function,
+        None => get(&task_group, c"__aexit__")?,
+    };
     let condition = get(&locks, c"Condition")?;
     let semaphore = get(&locks, c"Semaphore")?;
     let originals = Originals {
         condition_renotifies: condition.find_attr(&interned(c"_notify")?)?.is_some(),
         semaphore_wakes_all: returns_truth(&get(&semaphore, c"_wake_up_next")?)?,
+        group_closes_coroutines: uses_name(&create_group_task, "close")?,
+        group_hears_of_done_at_once: uses_name(&create_group_task, "done")?,
+        group_names_afterwards: uses_name(&create_group_task, "_set_task_name")?,
+        group_keeps_cancel_count: uses_name(&exit_of_group, "cancelling")?,
+        group_forgets: split_exit,
+        group_takes_any_keyword: !has_keyword(&create_group_task, "name")?,
+        task_group,
+        base_exception_group: get(&builtins, c"BaseExceptionGroup")?,
         timeout_marks_others: uses_name(&get(&timeout_class, c"__aexit__")?, "issubclass")?,
         wait_for_makes_task: !uses_name(&wait_for, "timeouts")?,
         lock: get(&locks, c"Lock")?,
@@ -206,6 +243,22 @@ fn uses_name(function: &Object, name: &str) -> Outcome<bool> {
     let names = get(&get(function, c"__code__")?, c"co_names")?;
     for used in names.tuple_items() {
         if used.to_text()? == name {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a Python function has a keyword-only parameter of that name.
+fn has_keyword(function: &Object, name: &str) -> Outcome<bool> {
+    let code = get(function, c"__code__")?;
+    let positional = get(&code, c"co_argcount")?.to_i64()?;
+    let keywords = get(&code, c"co_kwonlyargcount")?.to_i64()?;
+    let variables = get(&code, c"co_varnames")?;
+    let first = usize::try_from(positional).unwrap_or(0);
+    let count = usize::try_from(keywords).unwrap_or(0);
+    for parameter in variables.tuple_items().iter().skip(first).take(count) {
+        if parameter.to_text()? == name {
             return Ok(true);
         }
     }

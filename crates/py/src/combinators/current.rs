@@ -3,8 +3,10 @@
 
 use crate::event_loop::EventLoop;
 use crate::ffi::{Object, Outcome, This};
+use crate::future::Future;
 use crate::imports::imports;
 use crate::originals::originals;
+use crate::sync::{is_future_cancelled, is_future_done};
 use crate::task::Task;
 
 /// `asyncio.get_running_loop()`.
@@ -29,6 +31,59 @@ pub(super) fn time_of(event_loop: &Object) -> Outcome<Object> {
 pub(super) fn current_task() -> Outcome<Option<Object>> {
     let task = originals().current_task.call0()?;
     Ok(task.some().cloned())
+}
+
+/// `asyncio.current_task(event_loop)`.
+#[inline]
+pub(super) fn current_task_of(event_loop: &Object) -> Outcome<Option<Object>> {
+    let task = originals().current_task.call1(event_loop)?;
+    Ok(task.some().cloned())
+}
+
+/// `task.exception()`, which counts as seen.
+#[inline]
+pub(super) fn exception_of(task: &Object) -> Outcome<Option<Object>> {
+    match This::<Task>::from_exact(task) {
+        Some(native) if native.is_plain() => native.upcast::<Future>().exception(),
+        _ => {
+            let exception = task.call_method(&originals().names.exception, &[])?;
+            Ok(exception.some().cloned())
+        }
+    }
+}
+
+/// `task.done()`.
+#[inline]
+pub(super) fn is_done(task: &Object) -> Outcome<bool> {
+    match This::<Task>::from_exact(task) {
+        Some(native) if native.is_plain() => Ok(native.future().is_done()),
+        _ => is_future_done(task),
+    }
+}
+
+/// `task.cancelled()`.
+#[inline]
+pub(super) fn is_cancelled(task: &Object) -> Outcome<bool> {
+    match This::<Task>::from_exact(task) {
+        Some(native) if native.is_plain() => {
+            Ok(native.future().state.get() == crate::future::State::Cancelled)
+        }
+        _ => is_future_cancelled(task),
+    }
+}
+
+/// `task.add_done_callback(callback)`, for a callback that looks at no context variable: tasks of
+/// ours keep `context` for it, which many may share.
+#[inline]
+pub(super) fn add_done_callback(task: &Object, callback: &Object, context: &Object) -> Outcome<()> {
+    match This::<Task>::from_exact(task) {
+        Some(native) if native.is_plain() => native
+            .upcast::<Future>()
+            .add_done_callback(callback, Some(context)),
+        _ => task
+            .call_method(&imports().names.add_done_callback, &[callback])
+            .map(drop),
+    }
 }
 
 /// `task.cancel()`.

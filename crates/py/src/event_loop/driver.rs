@@ -7,6 +7,7 @@ use ferrio_core::{Driver, Event, Instant};
 
 use super::{Entry, EventLoop};
 use crate::ffi::{Context, Object, Outcome, Own, Raised, This, released, sys, text};
+use crate::future::Watcher;
 use crate::handle::{Handle, describe_callback, only_ordinary};
 use crate::imports::imports;
 use crate::task::Task;
@@ -199,12 +200,14 @@ impl Run<'_> {
     /// Calls a future's done-callback.
     #[inline]
     fn tell_done(&self, function: &Object, future: &Object, context: &Object) -> Outcome<()> {
-        let called = Context::enter(context).and_then(|_entered| function.call1(future));
+        let called = match This::<Watcher>::from_exact(function) {
+            Some(watcher) => watcher.tell(future),
+            None => Context::enter(context)
+                .and_then(|_entered| function.call1(future))
+                .map(drop),
+        };
         match called {
-            Ok(result) => {
-                drop(result);
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(raised) => {
                 // The exception handler is shown the handle that asyncio would have run.
                 let handle = Own::<Handle>::make(

@@ -19,6 +19,7 @@ pub(crate) struct Overrides {
     call_at: Cell<bool>,
     time: Cell<bool>,
     create_future: Cell<bool>,
+    create_task: Cell<bool>,
     /// The class's version tag when this was filled; 0 is never valid.
     version: Cell<u32>,
 }
@@ -37,6 +38,11 @@ impl Overrides {
     #[inline]
     pub(super) fn create_future(&self) -> bool {
         self.create_future.get()
+    }
+
+    #[inline]
+    pub(super) fn create_task(&self) -> bool {
+        self.create_task.get()
     }
 
     #[inline]
@@ -67,6 +73,7 @@ impl This<'_, EventLoop> {
             (c"call_at", &self.overrides.call_at),
             (c"time", &self.overrides.time),
             (c"create_future", &self.overrides.create_future),
+            (c"create_task", &self.overrides.create_task),
         ] {
             let name = interned(name)?;
             let mine = base.get_attr(&name)?;
@@ -94,11 +101,17 @@ impl This<'_, EventLoop> {
     pub(super) fn set_attribute(self, name: &Object, value: Option<&Object>) -> Outcome<()> {
         self.object().generic_set_attr(name, value)?;
         // SAFETY: attribute names are text, which generic_set_attr has checked.
-        let hides = [c"call_soon", c"call_at", c"time", c"create_future"]
-            .iter()
-            .any(|known| unsafe {
-                sys::PyUnicode_CompareWithASCIIString(name.as_ptr(), known.as_ptr()) == 0
-            });
+        let hides = [
+            c"call_soon",
+            c"call_at",
+            c"time",
+            c"create_future",
+            c"create_task",
+        ]
+        .iter()
+        .any(|known| unsafe {
+            sys::PyUnicode_CompareWithASCIIString(name.as_ptr(), known.as_ptr()) == 0
+        });
         if hides {
             self.look_for_overrides()?;
         }

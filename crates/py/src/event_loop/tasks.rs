@@ -23,6 +23,20 @@ impl This<'_, EventLoop> {
         Own::new(Future::bound(self)).map(Some)
     }
 
+    /// A task as `create_task(coroutine)` makes it; `None` when that has to be called by name.
+    #[inline]
+    pub(crate) fn plain_task(self, coroutine: &Object) -> Outcome<Option<Own<Task>>> {
+        if !self.is_plain() || self.overrides.create_task() || self.task_factory.is_some() {
+            return Ok(None);
+        }
+        let options = TaskOptions {
+            name: None,
+            context: None,
+            eager_start: false,
+        };
+        Own::<Task>::spawn(self, coroutine, &options).map(Some)
+    }
+
     #[inline]
     pub(super) fn create_future(self) -> Outcome<Object> {
         if self.is_debug() {

@@ -80,12 +80,31 @@ impl<'a> Arguments<'a> {
         !self.names.is_empty()
     }
 
+    /// The first positional argument, and these arguments without it.
+    #[inline]
+    pub(crate) fn split_first(self) -> Option<(&'a Object, Arguments<'a>)> {
+        let (first, positional) = self.positional.split_first()?;
+        Some((first, Arguments { positional, ..self }))
+    }
+
+    /// Calls `function` with these arguments.
+    ///
+    /// # Errors
+    /// Whatever the function raises.
+    pub(crate) fn call(self, function: &Object) -> Outcome<Object> {
+        self.call_with_leading(function, None)
+    }
+
     /// Calls `function` with `first` and these arguments behind it.
     ///
     /// # Errors
     /// Whatever the function raises.
     pub(crate) fn call_behind(self, function: &Object, first: &Object) -> Outcome<Object> {
-        let mut all = vec![first];
+        self.call_with_leading(function, Some(first))
+    }
+
+    fn call_with_leading(self, function: &Object, first: Option<&Object>) -> Outcome<Object> {
+        let mut all = Vec::from_iter(first);
         all.extend(self.positional);
         all.extend(self.values);
         let names = Object::tuple_of(self.names)?;
@@ -95,7 +114,7 @@ impl<'a> Arguments<'a> {
             Object::from_new(sys::PyObject_Vectorcall(
                 function.as_ptr(),
                 pointers.as_ptr(),
-                self.positional.len() + 1,
+                self.positional.len() + first.iter().len(),
                 names.as_ptr(),
             ))
         }

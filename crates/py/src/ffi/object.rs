@@ -519,6 +519,22 @@ impl Object {
         Raised::check(status.min(0))
     }
 
+    /// `len(self)`.
+    pub(crate) fn length(&self) -> Outcome<usize> {
+        // SAFETY: a live object; -1 means that an exception is set.
+        match unsafe { sys::PyObject_Size(self.as_ptr()) } {
+            -1 => Err(Raised::NOW),
+            length => Ok(length.unsigned_abs()),
+        }
+    }
+
+    /// `list(self)`.
+    pub(crate) fn items(&self) -> Outcome<Vec<Object>> {
+        // SAFETY: a live object; a new reference or null.
+        let items = unsafe { Object::from_new(sys::PySequence_Tuple(self.as_ptr()))? };
+        Ok(items.tuple_items().to_vec())
+    }
+
     /// Python's `self[key] = value` on an exact dict.
     pub(crate) fn dict_set(&self, key: &Object, value: &Object) -> Outcome<()> {
         // SAFETY: live objects; `self` is a dict by the caller's construction, and

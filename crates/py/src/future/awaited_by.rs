@@ -73,23 +73,32 @@ impl This<'_, Future> {
 /// is handed on to it.
 pub(crate) fn add_to_awaited_by(arguments: Arguments<'_>) -> Outcome<Object> {
     let (future, waiter) = two(arguments, "future_add_to_awaited_by")?;
+    add_awaiter(future, waiter).map(|()| none())
+}
+
+/// Notes that `waiter` waits for `future`, whosever they are.
+pub(crate) fn add_awaiter(future: &Object, waiter: &Object) -> Outcome<()> {
     let Some(ours) = This::<Future>::from_object(future) else {
         return hand_on(imports().add_to_awaited_by.as_ref(), future, waiter);
     };
     if is_future(waiter)? {
         ours.add_awaiter(waiter)?;
     }
-    Ok(none())
+    Ok(())
 }
 
 /// `asyncio.future_discard_from_awaited_by(future, waiter)`, likewise.
 pub(crate) fn discard_from_awaited_by(arguments: Arguments<'_>) -> Outcome<Object> {
     let (future, waiter) = two(arguments, "future_discard_from_awaited_by")?;
-    let Some(ours) = This::<Future>::from_object(future) else {
-        return hand_on(imports().discard_from_awaited_by.as_ref(), future, waiter);
-    };
-    ours.discard_awaiter(waiter)?;
-    Ok(none())
+    discard_awaiter(future, waiter).map(|()| none())
+}
+
+/// Forgets that `waiter` waits for `future`, whosever they are; it may never have been noted.
+pub(crate) fn discard_awaiter(future: &Object, waiter: &Object) -> Outcome<()> {
+    match This::<Future>::from_object(future) {
+        Some(ours) => ours.discard_awaiter(waiter),
+        None => hand_on(imports().discard_from_awaited_by.as_ref(), future, waiter),
+    }
 }
 
 fn two<'a>(arguments: Arguments<'a>, function: &str) -> Outcome<(&'a Object, &'a Object)> {
@@ -102,10 +111,10 @@ fn two<'a>(arguments: Arguments<'a>, function: &str) -> Outcome<(&'a Object, &'a
     }
 }
 
-fn hand_on(function: Option<&Object>, future: &Object, waiter: &Object) -> Outcome<Object> {
+fn hand_on(function: Option<&Object>, future: &Object, waiter: &Object) -> Outcome<()> {
     match function {
-        Some(function) => function.call(&[future, waiter], None),
-        None => Ok(none()),
+        Some(function) => function.call(&[future, waiter], None).map(drop),
+        None => Ok(()),
     }
 }
 

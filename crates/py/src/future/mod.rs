@@ -9,14 +9,18 @@ mod awaited_by;
 mod callbacks;
 mod iterator;
 mod python;
+mod watcher;
 
 use std::cell::Cell;
 use std::ffi::c_int;
 
-pub(crate) use awaited_by::{add_to_awaited_by, discard_from_awaited_by};
+pub(crate) use awaited_by::{
+    add_awaiter, add_to_awaited_by, discard_awaiter, discard_from_awaited_by,
+};
 pub(crate) use callbacks::{Callback, Callbacks};
 pub(crate) use iterator::{FutureIterator, advance, thrown_exception};
 pub(crate) use python::build;
+pub(crate) use watcher::Watcher;
 
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{

@@ -30,6 +30,7 @@ const ADD_DONE_CALLBACK: Signature<2> = Signature {
 /// Builds the types of this module.
 pub(crate) fn build(module: &Object) -> Outcome<()> {
     iterator::build(module)?;
+    super::watcher::build(module)?;
     TypeBuilder::<Future>::new(
         c"Future(*, loop=None)\n--\n\n\
         A placeholder for a result that is not there yet.\n\n\

@@ -59,7 +59,7 @@ impl Deque {
             Container::Native(items) => return Ok(items.len()),
             Container::Python(object) => object.clone(),
         };
-        length(&object)
+        object.length()
     }
 
     /// Whether it counts as false in Python.
@@ -108,7 +108,7 @@ impl Deque {
     pub(crate) fn first(&self) -> Outcome<Option<Object>> {
         match self.natively(|items| items.front().cloned()) {
             Done::Natively(first) => Ok(first),
-            Done::In(object) => Ok(items_of(&object)?.into_iter().next()),
+            Done::In(object) => Ok(object.items()?.into_iter().next()),
         }
     }
 
@@ -140,7 +140,7 @@ impl Deque {
     pub(crate) fn items(&self) -> Outcome<Vec<Object>> {
         match self.natively(|items| items.iter().cloned().collect()) {
             Done::Natively(items) => Ok(items),
-            Done::In(object) => items_of(&object),
+            Done::In(object) => object.items(),
         }
     }
 
@@ -198,20 +198,6 @@ impl Attribute for Deque {
     fn write(&self, value: Option<&Object>, name: &str) -> Outcome<()> {
         self.assign(Some(required(value, name)?));
         Ok(())
-    }
-}
-
-fn items_of(object: &Object) -> Outcome<Vec<Object>> {
-    // SAFETY: a live object; a new reference or null.
-    let items = unsafe { Object::from_new(sys::PySequence_Tuple(object.as_ptr()))? };
-    Ok(items.tuple_items().to_vec())
-}
-
-fn length(object: &Object) -> Outcome<usize> {
-    // SAFETY: a live object; -1 means that an exception is set.
-    match unsafe { sys::PyObject_Size(object.as_ptr()) } {
-        -1 => Err(Raised::NOW),
-        length => Ok(length.unsigned_abs()),
     }
 }
 
