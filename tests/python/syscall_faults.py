@@ -61,6 +61,7 @@ _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _ALLOW, _NOTIFY = 0x7FFF0000, 0x7FC00000
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_PTRACER = 0x59616D61
 _SET_MODE_FILTER, _NEW_LISTENER = 1, 8
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101
 _CONTINUE = 1
@@ -85,8 +86,10 @@ def numbers():
 class Faults:
     """What was asked for, and how often it has happened."""
 
-    def __init__(self, counts):
+    def __init__(self, counts, reads_memory):
         self._counts = counts
+        self.reads_memory = reads_memory
+        """Whether ``Call.data`` works: a sandbox may forbid it."""
 
     def counts(self):
         """Return how often each call was made to fail, by name."""
@@ -109,7 +112,11 @@ def inject(answers):
     if not (supervisor := os.fork()):
         _supervise(theirs, ours, chosen, counts)
     theirs.close()
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Some systems let a process be looked at by its ancestors only, unless it says so.
+    libc.prctl(_PR_SET_PTRACER, supervisor, 0, 0, 0)
     listeners = []
+    answers_of_supervisor = []
     is_installed = threading.Event()
     is_sent = threading.Event()
 
@@ -119,7 +126,7 @@ def inject(answers):
         if listeners[0] >= 0:
             socket.send_fds(ours, [b"l"], listeners)
             os.close(listeners[0])
-            ours.recv(1)
+            answers_of_supervisor.append(ours.recv(1))
         ours.close()
         is_sent.set()
 
@@ -132,7 +139,7 @@ def inject(answers):
     if listeners[0] < 0:
         os.waitpid(supervisor, 0)
         return None
-    return Faults(counts)
+    return Faults(counts, answers_of_supervisor == [b"m"])
 
 
 def _install(chosen):
@@ -187,16 +194,31 @@ class Call:
         return data
 
     def _memory(self, address, size):
-        """Read memory of the process that makes the call."""
-        memory = ctypes.create_string_buffer(size)
-        here = _Vector(ctypes.addressof(memory), size)
-        there = _Vector(address, size)
-        libc = ctypes.CDLL(None, use_errno=True)
-        arguments = (ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
-        read = libc.process_vm_readv(self._pid, *arguments)
-        if read != size:
-            raise OSError(ctypes.get_errno(), "process_vm_readv")
-        return memory.raw
+        return _memory_of(self._pid, address, size)
+
+
+def _memory_of(pid, address, size):
+    """Return bytes of another process's memory."""
+    memory = ctypes.create_string_buffer(size)
+    here = _Vector(ctypes.addressof(memory), size)
+    there = _Vector(address, size)
+    libc = ctypes.CDLL(None, use_errno=True)
+    read = libc.process_vm_readv(pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
+    if read != size:
+        raise OSError(ctypes.get_errno(), "process_vm_readv")
+    return memory.raw
+
+
+def _can_read(pid):
+    """Whether the memory of a process that was just forked from may be read."""
+    sample = ctypes.create_string_buffer(b"sample")
+    try:
+        # It is at the same place there.
+        _memory_of(pid, ctypes.addressof(sample), 1)
+    except OSError as error:
+        # EFAULT: it may be, and there is nothing at this place.
+        return error.errno == errno.EFAULT
+    return True
 
 
 def _supervise(channel, other, chosen, counts):
@@ -210,7 +232,7 @@ def _supervise(channel, other, chosen, counts):
         for fd in (0, 1):
             os.dup2(devnull, fd)
         _, (listener,), _, _ = socket.recv_fds(channel, 1, 1)
-        channel.send(b"r")
+        channel.send(b"m" if _can_read(os.getppid()) else b"-")
         poll = select.poll()
         poll.register(listener, select.POLLIN)
         made = collections.Counter()
