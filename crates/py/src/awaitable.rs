@@ -20,6 +20,7 @@ use crate::ffi::{
 use crate::future::{Future, thrown_exception};
 use crate::originals::originals;
 use crate::queue::{Get, Join, Put};
+use crate::streams::{Drain, DrainHelper, ReadStream, WaitClosed};
 use crate::sync::{
     AcquireLock, AcquireSemaphore, Enter, Exit, WaitCondition, WaitEvent, WaitForPredicate,
 };
@@ -94,6 +95,10 @@ plans! {
     WaitFor,
     EnterGroup,
     ExitGroup,
+    ReadStream,
+    Drain,
+    DrainHelper,
+    WaitClosed,
 }
 
 /// Where a coroutine is in its life.

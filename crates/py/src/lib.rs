@@ -9,6 +9,7 @@
 //! | `transport` | sockets |
 //! | `awaitable` | coroutines whose body is Rust |
 //! | `sync`, `queue` | locks, events, semaphores, conditions; queues |
+//! | `streams` | `StreamReader`, `StreamWriter` and their protocol |
 //! | `combinators` | `sleep` and its like |
 //! | `originals` | asyncio's versions of these |
 //! | `identity` | why `isinstance(task, asyncio.Task)` holds |
@@ -28,6 +29,7 @@ mod identity;
 mod imports;
 mod originals;
 mod queue;
+mod streams;
 mod sync;
 mod task;
 mod transport;
@@ -95,5 +97,6 @@ fn fill_module(module: &Object) -> Outcome<()> {
     awaitable::build(module)?;
     sync::build(module)?;
     queue::build(module)?;
+    streams::build(module)?;
     combinators::build(module)
 }

@@ -153,4 +153,89 @@ impl Object {
             }
         }
     }
+
+    /// The contents of a `bytes` object of no subclass; `None` for anything else.
+    #[inline]
+    pub(crate) fn as_exact_bytes(&self) -> Option<&[u8]> {
+        // SAFETY: a question about a live object's type.
+        if unsafe { sys::PyBytes_CheckExact(self.as_ptr()) } == 0 {
+            return None;
+        }
+        self.as_bytes()
+    }
+
+    /// Python's `first + second` for bytes.
+    pub(crate) fn from_two(first: &[u8], second: &[u8]) -> Outcome<Object> {
+        let length = first.len() + second.len();
+        // SAFETY: a new object of that many bytes, undefined as yet, that nobody else knows; the
+        // two parts fill it. (The shared objects are those of no and of one byte, which is the
+        // same byte whoever writes it.)
+        unsafe {
+            let bytes = Object::from_new(sys::PyBytes_FromStringAndSize(
+                std::ptr::null(),
+                length.cast_signed(),
+            ))?;
+            let start = sys::PyBytes_AS_STRING(bytes.as_ptr())
+                .cast_mut()
+                .cast::<u8>();
+            std::ptr::copy_nonoverlapping(first.as_ptr(), start, first.len());
+            std::ptr::copy_nonoverlapping(second.as_ptr(), start.add(first.len()), second.len());
+            Ok(bytes)
+        }
+    }
+
+    /// Whether this is a bytearray of no subclass.
+    #[inline]
+    pub(crate) fn is_exact_bytearray(&self) -> bool {
+        // SAFETY: a question about a live object's type.
+        unsafe { sys::PyByteArray_CheckExact(self.as_ptr()) != 0 }
+    }
+
+    /// Python's `bytearray(first + second)`.
+    pub(crate) fn bytearray_of(first: &[u8], second: &[u8]) -> Outcome<Object> {
+        let array = Object::bytearray(first.len() + second.len())?;
+        // SAFETY: a new bytearray of that many bytes, which nobody else knows.
+        unsafe {
+            let start = sys::PyByteArray_AsString(array.as_ptr()).cast::<u8>();
+            std::ptr::copy_nonoverlapping(first.as_ptr(), start, first.len());
+            std::ptr::copy_nonoverlapping(second.as_ptr(), start.add(first.len()), second.len());
+        }
+        Ok(array)
+    }
+
+    /// The contents of an exact bytearray, for as long as `look` runs, which runs no Python code.
+    #[inline]
+    pub(crate) fn look_at_bytearray<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
+        if !self.is_exact_bytearray() {
+            return look(&[]);
+        }
+        // SAFETY: a bytearray has so many bytes there (one more, in fact, a zero); no Python code
+        // that could change its size runs meanwhile.
+        unsafe {
+            let length = sys::PyByteArray_Size(self.as_ptr()).unsigned_abs();
+            let start = sys::PyByteArray_AsString(self.as_ptr()).cast::<u8>();
+            look(std::slice::from_raw_parts(start, length))
+        }
+    }
+
+    /// Python's `self += bytes` on an exact bytearray.
+    pub(crate) fn extend_bytearray(&self, bytes: &[u8]) -> Outcome<()> {
+        let before = self.look_at_bytearray(<[u8]>::len);
+        let length = (before + bytes.len()).cast_signed();
+        // SAFETY: a live object, which CPython checks to be a bytearray that lends its bytes to
+        // nobody; then it has room for the bytes behind those that it had.
+        unsafe {
+            Raised::check(sys::PyByteArray_Resize(self.as_ptr(), length))?;
+            let start = sys::PyByteArray_AsString(self.as_ptr()).cast::<u8>();
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), start.add(before), bytes.len());
+        }
+        Ok(())
+    }
+
+    /// Python's `del self[:count]`, of everything when there is less.
+    pub(crate) fn delete_front(&self, count: usize) -> Outcome<()> {
+        let count = isize::try_from(count).unwrap_or(isize::MAX);
+        // SAFETY: a live object.
+        Raised::check(unsafe { sys::PySequence_DelSlice(self.as_ptr(), 0, count) })
+    }
 }

@@ -416,6 +416,31 @@ impl Object {
         }
     }
 
+    /// What a weak reference refers to, if that lives; any other object is called for it.
+    ///
+    /// # Errors
+    /// What such a call raises.
+    #[inline]
+    pub(crate) fn weak_target(&self) -> Outcome<Option<Object>> {
+        // SAFETY: a live object. The borrowed target is owned before anything else can run.
+        unsafe {
+            if sys::PyWeakref_CheckRefExact(self.as_ptr()) == 0 {
+                return self.call0().map(|object| object.some().cloned());
+            }
+            #[cfg(Py_3_13)]
+            {
+                let mut target = std::ptr::null_mut();
+                Raised::check(sys::PyWeakref_GetRef(self.as_ptr(), &raw mut target))?;
+                Ok((!target.is_null()).then(|| Object::from_owned(target)))
+            }
+            #[cfg(not(Py_3_13))]
+            {
+                let target = sys::PyWeakref_GetObject(self.as_ptr());
+                Ok(Object::view(&target).some().cloned())
+            }
+        }
+    }
+
     /// Python's `os.fsdecode(path)`.
     pub(crate) fn from_path(path: &[u8]) -> Outcome<Object> {
         // SAFETY: the bytes are copied; a new reference or null.

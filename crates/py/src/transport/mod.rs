@@ -62,11 +62,13 @@ use ferrio_core::WriteBuffer;
 use ferrio_core::flow_control::{Limits, Pressure};
 pub(crate) use gathering::Gathering;
 use piece::Piece;
+pub(crate) use tls::writes_by_itself;
 
 use crate::ffi::{
     Native, Object, ObjectCell, Outcome, Own, This, TypeObject, Visitor, learn_socket_layout, text,
 };
 use crate::imports::imports;
+use crate::streams::{StreamReaderProtocol, is_untouched};
 
 /// A connected stream socket: TCP or Unix.
 #[repr(C)]
@@ -98,12 +100,17 @@ enum Receiver {
     Buffer,
     /// As a slice: it is a [`tls::TlsProtocol`].
     Tls,
+    /// As a slice, if its reader is plain, too: it is a plain [`StreamReaderProtocol`].
+    Stream,
 }
 
 impl Receiver {
     fn of(protocol: &Object) -> Outcome<Receiver> {
         if This::<tls::TlsProtocol>::from_object(protocol).is_some() {
             return Ok(Receiver::Tls);
+        }
+        if This::<StreamReaderProtocol>::from_exact(protocol).is_some() && is_untouched()? {
+            return Ok(Receiver::Stream);
         }
         let buffered = protocol.is_instance(imports().buffered_protocol.as_ptr())?;
         Ok(if buffered {

@@ -9,6 +9,7 @@ use crate::error::os_error;
 use crate::ffi::{Buffer, Object, Outcome, Raised, This, text};
 use crate::handle::only_ordinary;
 use crate::imports::imports;
+use crate::streams::StreamReaderProtocol;
 
 /// What asyncio says when a read fails.
 const READ_ERROR: &str = "Fatal read error on socket transport";
@@ -23,6 +24,7 @@ impl This<'_, StreamTransport> {
         };
         match self.receiver.get() {
             Receiver::Data => self.read_data(&protocol),
+            Receiver::Stream => self.read_stream(&protocol),
             Receiver::Tls => self.read_records(&protocol),
             Receiver::Buffer => self.read_into_buffer(&protocol),
         }
@@ -37,6 +39,36 @@ impl This<'_, StreamTransport> {
         };
         match protocol.call_method(&imports().names.data_received, &[&data]) {
             Ok(_) => Ok(()),
+            Err(raised) => self.protocol_failed(raised, "data_received"),
+        }
+    }
+
+    /// For a `StreamReader`: what has arrived goes from the loop's one buffer to the reader's.
+    #[inline]
+    fn read_stream(self, protocol: &Object) -> Outcome<()> {
+        let Some(stream) = This::<StreamReaderProtocol>::from_exact(protocol) else {
+            return self.read_data(protocol);
+        };
+        let Some(reader) = stream.plain_reader()? else {
+            return self.read_data(protocol);
+        };
+        let reader = reader.this();
+        let event_loop = self.owner()?;
+        let mut buffer = event_loop.gathering.take_receive_buffer();
+        let memory = buffer.as_mut_slice();
+        let received = self.receive(memory);
+        let taken = match received {
+            Ok(length) if length > 0 => reader.take_in(&memory[..length]),
+            _ => Ok(()),
+        };
+        event_loop.gathering.put_receive_buffer(buffer);
+        match received {
+            Ok(0) => return self.end_of_stream(protocol),
+            Ok(_) => {}
+            Err(error) => return self.read_failed(&error),
+        }
+        match taken.and_then(|()| reader.fed()) {
+            Ok(()) => Ok(()),
             Err(raised) => self.protocol_failed(raised, "data_received"),
         }
     }

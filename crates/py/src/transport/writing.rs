@@ -49,7 +49,7 @@ impl StreamTransport {
 impl This<'_, StreamTransport> {
     /// `write(data)`.
     #[inline]
-    pub(super) fn write(self, data: &Object) -> Outcome<()> {
+    pub(crate) fn write(self, data: &Object) -> Outcome<()> {
         if !data.is_writable_data() {
             return Err(not_bytes_like(data, WRITABLE));
         }

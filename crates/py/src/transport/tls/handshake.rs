@@ -163,7 +163,7 @@ pub(super) fn stop_timer(timer: Option<Object>) -> Outcome<()> {
 
 /// Whether a transport is ours and its `write` is, too: then it need not be looked up for each
 /// record.
-fn writes_by_itself(transport: &Object) -> Outcome<bool> {
+pub(crate) fn writes_by_itself(transport: &Object) -> Outcome<bool> {
     if This::<StreamTransport>::from_object(transport).is_none() {
         return Ok(false);
     }

@@ -47,6 +47,7 @@ use std::ffi::{CStr, c_int};
 
 use ferrio_core::RecordStream;
 use ferrio_core::flow_control::Limits;
+pub(crate) use handshake::writes_by_itself;
 pub(super) use protocol::build;
 
 use super::{Receiver, StreamTransport};

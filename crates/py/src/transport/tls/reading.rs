@@ -70,7 +70,7 @@ impl This<'_, TlsProtocol> {
     fn read_and_answer(self) -> Outcome<()> {
         if !self.app_reading_paused.get() {
             match self.receiver.get() {
-                Receiver::Data => self.read_to_protocol()?,
+                Receiver::Data | Receiver::Stream => self.read_to_protocol()?,
                 // TLS within TLS, too: the inner one is a BufferedProtocol.
                 Receiver::Buffer | Receiver::Tls => self.read_into_protocol()?,
             }
