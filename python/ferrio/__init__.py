@@ -11,8 +11,8 @@ program needs::
 
     assert asyncio.run(main()) == "done"
 
-The event loop, ``Task``, ``Future``, ``run``, ``Runner``, locks, queues and ``sleep`` are
-ferrio's; the rest is asyncio's own and runs on them. A program that is not to be changed is run
+The event loop, ``Task``, ``Future``, ``run``, ``Runner``, locks, queues, streams and
+``sleep`` are ferrio's; the rest is asyncio's own and runs on them. A program that is not to be changed is run
 by ``python -m ferrio app.py``, or calls ``ferrio.install()`` before it starts.
 """
 
@@ -38,6 +38,9 @@ from ferrio._ferrio import (
     PriorityQueue,
     Queue,
     Semaphore,
+    StreamReader,
+    StreamReaderProtocol,
+    StreamWriter,
     Task,
     TaskGroup,
     Timeout,
@@ -50,6 +53,12 @@ from ferrio.installation import install, uninstall
 from ferrio.loop import EventLoop
 from ferrio.policy import get_event_loop, new_event_loop
 from ferrio.runner import Runner, run
+from ferrio.streams import (
+    open_connection,
+    open_unix_connection,
+    start_server,
+    start_unix_server,
+)
 
 __version__ = "0.1.0"
 
@@ -60,6 +69,9 @@ _call_graphs.record_awaits()
 
 # Importing ferrio's own module of that name has set the attribute.
 transports = _asyncio.transports
+
+# Likewise.
+streams = _asyncio.streams
 
 # asyncio's name for the loop class that a program picks by hand.
 SelectorEventLoop = EventLoop
@@ -116,14 +128,21 @@ __all__ = [
     "Runner",
     "SelectorEventLoop",
     "Semaphore",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
     "Task",
     "TaskGroup",
     "Timeout",
     "get_event_loop",
     "install",
     "new_event_loop",
+    "open_connection",
+    "open_unix_connection",
     "run",
     "sleep",
+    "start_server",
+    "start_unix_server",
     "timeout",
     "timeout_at",
     "uninstall",

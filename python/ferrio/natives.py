@@ -6,11 +6,12 @@ Code that has imported asyncio's versions before goes on with them; both kinds w
 from __future__ import annotations
 
 import asyncio
+import asyncio.streams
 import asyncio.threads
 from types import ModuleType
 from typing import Any
 
-from ferrio import _ferrio
+from ferrio import _ferrio, streams
 
 # asyncio's modules in which its names are replaced: where they are defined, and where they were
 # imported into.
@@ -42,8 +43,24 @@ NAMES = (
     "wait_for",
 )
 
+STREAM_NAMES = (
+    "FlowControlMixin",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
+    "open_connection",
+    "open_unix_connection",
+    "start_server",
+    "start_unix_server",
+)
+
 # Kept from the first import on: whatever stands in asyncio later, these are its own.
 _ORIGINALS: dict[str, Any] = {name: getattr(asyncio, name) for name in NAMES}
+_ORIGINALS |= {name: getattr(asyncio.streams, name) for name in STREAM_NAMES}
+
+_NATIVES: dict[str, Any] = {
+    name: getattr(_ferrio, name, None) or getattr(streams, name) for name in _ORIGINALS
+}
 
 
 class Replacement:
@@ -52,13 +69,13 @@ class Replacement:
     def __init__(self) -> None:
         self._replaced: list[tuple[ModuleType, str]] = []
         for place in PLACES:
-            for name in NAMES:
-                if vars(place).get(name) is _ORIGINALS[name]:
-                    setattr(place, name, getattr(_ferrio, name))
+            for name, original in _ORIGINALS.items():
+                if vars(place).get(name) is original:
+                    setattr(place, name, _NATIVES[name])
                     self._replaced.append((place, name))
 
     def undo(self) -> None:
         """Put asyncio's own back, unless somebody else has replaced them since."""
         for place, name in self._replaced:
-            if vars(place).get(name) is getattr(_ferrio, name):
+            if vars(place).get(name) is _NATIVES[name]:
                 setattr(place, name, _ORIGINALS[name])

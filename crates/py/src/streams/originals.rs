@@ -110,7 +110,6 @@ names! {
     readuntil = c"readuntil",
     resume_reading = c"resume_reading",
     set_exception = c"set_exception",
-    set_result = c"set_result",
     set_transport = c"set_transport",
     source_traceback = c"_source_traceback",
     stream_reader = c"_stream_reader",
