@@ -1,10 +1,12 @@
 """Types of the native module. Users meet these classes through ``ferrio``."""
 
 import asyncio
+import collections
 import contextvars
 import socket
 import ssl
 import sys
+import traceback
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from typing import (
@@ -18,6 +20,9 @@ from typing import (
     overload,
     type_check_only,
 )
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple, final, overload, type_check_only
 
 from typing_extensions import disjoint_base
 
@@ -469,6 +474,81 @@ class LifoQueue(Queue[_Result]): ...
 class PriorityQueue(Queue[_Result]): ...
 
 @disjoint_base
+class StreamReader(asyncio.StreamReader):
+    _buffer: bytearray
+    _limit: int
+    _loop: asyncio.AbstractEventLoop
+    _waiter: asyncio.Future[None] | None
+    _exception: BaseException | None
+    _transport: asyncio.BaseTransport | None
+    _source_traceback: traceback.StackSummary | None
+    _eof: bool
+    _paused: bool
+    def __init__(
+        self, limit: int = 65536, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None: ...
+
+@disjoint_base
+class FlowControlMixin(asyncio.Protocol):
+    _loop: asyncio.AbstractEventLoop
+    _paused: bool
+    _connection_lost: bool
+    _drain_waiters: collections.deque[asyncio.Future[None]]
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+    def connection_lost(self, exc: BaseException | None) -> None: ...
+    async def _drain_helper(self) -> None: ...
+    def _get_close_waiter(self, stream: asyncio.StreamWriter) -> asyncio.Future[None]: ...
+
+@disjoint_base
+class StreamReaderProtocol(FlowControlMixin, asyncio.StreamReaderProtocol):
+    _transport: asyncio.BaseTransport | None
+    _closed: asyncio.Future[None]
+    _over_ssl: bool
+    _reject_connection: bool
+    _task: asyncio.Task[Any] | None
+    _source_traceback: traceback.StackSummary | None
+    _strong_reader: asyncio.StreamReader | None
+    _stream_reader_wr: weakref.ref[asyncio.StreamReader] | None
+    _stream_writer: asyncio.StreamWriter | None
+    _client_connected_cb: (
+        Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None] | None
+    )
+    def __init__(
+        self,
+        stream_reader: asyncio.StreamReader | None,
+        client_connected_cb: (
+            Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None] | None
+        ) = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None: ...
+    @property
+    def _stream_reader(self) -> asyncio.StreamReader | None: ...
+    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+    def connection_lost(self, exc: BaseException | None) -> None: ...
+    def data_received(self, data: bytes) -> None: ...
+    def eof_received(self) -> bool: ...
+    def _get_close_waiter(self, stream: asyncio.StreamWriter) -> asyncio.Future[None]: ...
+
+@disjoint_base
+class StreamWriter(asyncio.StreamWriter):
+    _transport: asyncio.WriteTransport
+    _protocol: asyncio.BaseProtocol
+    _reader: asyncio.StreamReader | None
+    _loop: asyncio.AbstractEventLoop
+    _complete_fut: asyncio.Future[None]
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        protocol: asyncio.BaseProtocol,
+        reader: asyncio.StreamReader | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None: ...
+
+@final
+class ConnectedTaskWatch:
+    def __call__(self, task: asyncio.Future[Any], /) -> None: ...
 class TaskGroup(asyncio.TaskGroup):
     def __init__(self) -> None: ...
 

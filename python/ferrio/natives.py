@@ -50,13 +50,15 @@ STREAM_NAMES = (
     "StreamWriter",
     "open_connection",
     "open_unix_connection",
+    "sleep",
     "start_server",
     "start_unix_server",
 )
 
 # Kept from the first import on: whatever stands in asyncio later, these are its own.
 _ORIGINALS: dict[str, Any] = {name: getattr(asyncio, name) for name in NAMES}
-_ORIGINALS |= {name: getattr(asyncio.streams, name) for name in STREAM_NAMES}
+# Not public, but asyncio.streams has it for protocols to be derived from.
+_ORIGINALS["FlowControlMixin"] = asyncio.streams.FlowControlMixin  # type: ignore[attr-defined]
 
 _NATIVES: dict[str, Any] = {
     name: getattr(_ferrio, name, None) or getattr(streams, name) for name in _ORIGINALS
