@@ -12,8 +12,8 @@ program needs::
     assert asyncio.run(main()) == "done"
 
 The event loop, ``Task``, ``Future``, ``run``, ``Runner``, locks, queues, streams and
-``sleep`` are ferrio's; the rest is asyncio's own and runs on them. A program that is not to be changed is run
-by ``python -m ferrio app.py``, or calls ``ferrio.install()`` before it starts.
+``sleep`` are ferrio's; the rest is asyncio's own and runs on them. A program that is not to be
+changed is run by ``python -m ferrio app.py``, or calls ``ferrio.install()`` before it starts.
 """
 
 # Some of asyncio's names are given another meaning here on purpose.

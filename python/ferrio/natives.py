@@ -58,7 +58,7 @@ STREAM_NAMES = (
 # Kept from the first import on: whatever stands in asyncio later, these are its own.
 _ORIGINALS: dict[str, Any] = {name: getattr(asyncio, name) for name in NAMES}
 # Not public, but asyncio.streams has it for protocols to be derived from.
-_ORIGINALS["FlowControlMixin"] = asyncio.streams.FlowControlMixin  # type: ignore[attr-defined]
+_ORIGINALS["FlowControlMixin"] = asyncio.streams.FlowControlMixin
 
 _NATIVES: dict[str, Any] = {
     name: getattr(_ferrio, name, None) or getattr(streams, name) for name in _ORIGINALS

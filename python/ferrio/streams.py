@@ -21,7 +21,11 @@ _Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 async def open_connection(
-    host: str | None = None, port: int | str | None = None, *, limit: int = DEFAULT_LIMIT, **kwds: Any
+    host: str | None = None,
+    port: int | str | None = None,
+    *,
+    limit: int = DEFAULT_LIMIT,
+    **kwds: Any,
 ) -> tuple[StreamReader, StreamWriter]:
     """Connect over TCP; return a reader and a writer.
 
@@ -46,9 +50,10 @@ async def start_server(
     A coroutine that it returns is run in a task. ``limit`` is how many bytes a line may have. The
     other arguments, the exceptions and what is returned are those of ``loop.create_server()``.
     """
-    loop = asyncio.get_running_loop()
+    loop: Any = asyncio.get_running_loop()
     factory = _factory(client_connected_cb, limit, loop)
-    return await loop.create_server(factory, host, port, **kwds)
+    server: asyncio.Server = await loop.create_server(factory, host, port, **kwds)
+    return server
 
 
 async def open_unix_connection(
@@ -58,7 +63,7 @@ async def open_unix_connection(
     loop, reader, protocol = _client(limit)
     transport, _ = await loop.create_unix_connection(
         lambda: protocol,
-        path,  # type: ignore[arg-type]
+        path,
         **kwds,
     )
     return reader, StreamWriter(transport, protocol, reader, loop)
@@ -72,15 +77,17 @@ async def start_unix_server(
     **kwds: Any,
 ) -> asyncio.Server:
     """Serve a Unix socket; otherwise as ``start_server()``."""
-    loop = asyncio.get_running_loop()
+    loop: Any = asyncio.get_running_loop()
     factory = _factory(client_connected_cb, limit, loop)
-    return await loop.create_unix_server(factory, path, **kwds)  # type: ignore[arg-type]
+    server: asyncio.Server = await loop.create_unix_server(factory, path, **kwds)
+    return server
 
 
 def _client(
     limit: int,
-) -> tuple[asyncio.AbstractEventLoop, StreamReader, StreamReaderProtocol]:
-    loop = asyncio.get_running_loop()
+) -> tuple[Any, StreamReader, StreamReaderProtocol]:
+    # typeshed's loop wants a port that is an int; getaddrinfo() does not.
+    loop: Any = asyncio.get_running_loop()
     reader = StreamReader(limit=limit, loop=loop)
     return loop, reader, StreamReaderProtocol(reader, loop=loop)
 

@@ -202,7 +202,8 @@ def test_representations(library, loop):
     reader.set_exception(ValueError(1))
     reader.feed_eof()
     assert repr(reader) == (
-        f"<StreamReader 30 bytes eof limit=10 exception=ValueError(1) transport={transport!r} paused>"
+        "<StreamReader 30 bytes eof limit=10 exception=ValueError(1) "
+        f"transport={transport!r} paused>"
     )
 
 

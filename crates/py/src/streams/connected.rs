@@ -88,9 +88,11 @@ impl This<'_, TaskWatch> {
 pub(super) fn build(module: &Object) -> Outcome<()> {
     TypeBuilder::<TaskWatch>::new(c"Looks at the task of a server's callback when it is done.")
         .only_from_rust()
-        .call(|this, arguments: Arguments<'_>| match arguments.positional() {
-            [task] => this.task_done(task).map(|()| none()),
-            _ => Err(Raised::type_error("callback() takes 1 positional argument")),
-        })
+        .call(
+            |this, arguments: Arguments<'_>| match arguments.positional() {
+                [task] => this.task_done(task).map(|()| none()),
+                _ => Err(Raised::type_error("callback() takes 1 positional argument")),
+            },
+        )
         .build(module, None)
 }

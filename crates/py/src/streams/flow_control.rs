@@ -8,9 +8,8 @@ use super::reader::is_debug;
 use super::writing::DrainHelper;
 use crate::awaitable::Coroutine;
 use crate::ffi::{
-    Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Raised,
-    Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, required, sys,
-    text,
+    Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Raised, Signature, This,
+    TypeBuilder, TypeObject, Visitor, attributes, methods, none, required, sys, text,
 };
 use crate::imports::imports;
 use crate::originals::get;

@@ -47,7 +47,9 @@ impl Manners {
         let constants = get(&code, c"co_consts")?;
         let report = text(REPORT)?;
         let mut manners = Manners {
-            keeps_writer: protocol.find_attr(&interned(c"_replace_writer")?)?.is_some(),
+            keeps_writer: protocol
+                .find_attr(&interned(c"_replace_writer")?)?
+                .is_some(),
             reports_callback: false,
             watches_task: false,
             knows_cancelled_task: false,
@@ -162,11 +164,7 @@ pub(super) fn load() -> Outcome<()> {
 }
 
 /// A function of one of asyncio's classes, for a native type to have as well.
-pub(super) fn lend(
-    class: &Object,
-    name: &CStr,
-    to: &crate::ffi::TypeObject,
-) -> Outcome<()> {
+pub(super) fn lend(class: &Object, name: &CStr, to: &crate::ffi::TypeObject) -> Outcome<()> {
     match class.find_attr(&interned(name)?)? {
         Some(function) => to.add_attribute(name, &function),
         None => Ok(()),

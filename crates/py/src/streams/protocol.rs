@@ -3,14 +3,15 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
-use super::connected::watch_task;
+use super::connected::{report, watch_task};
 use super::flow_control::{self, FlowControlMixin};
 use super::originals::{lend, originals};
 use super::reader::StreamReader;
 use super::writer::StreamWriter;
 use crate::ffi::{
-    Arguments, Attribute, Extends, GetSet, Method, Native, Object, ObjectCell, Outcome, Own, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, required, sys,
-    text,
+    Arguments, Attribute, Extends, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
+    Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, required,
+    sys, text,
 };
 use crate::future::Future;
 use crate::imports::imports;
@@ -137,7 +138,8 @@ impl This<'_, StreamReaderProtocol> {
             required: 1,
         };
         let [reader, client_connected, event_loop] = INIT.parse(arguments)?;
-        self.upcast::<FlowControlMixin>().initialise_flow(event_loop)?;
+        self.upcast::<FlowControlMixin>()
+            .initialise_flow(event_loop)?;
         for cell in self.cells() {
             cell.clear();
         }
@@ -206,10 +208,8 @@ impl This<'_, StreamReaderProtocol> {
         if let Some(reader) = &reader {
             reader.call_method(&originals().names.set_transport, &[transport])?;
         }
-        let context = transport.call_method(
-            &originals().names.get_extra_info,
-            &[&text("sslcontext")?],
-        )?;
+        let context =
+            transport.call_method(&originals().names.get_extra_info, &[&text("sslcontext")?])?;
         self.over_tls.set(!context.is_none());
         match self.client_connected.get() {
             Some(callback) => self.serve(&callback, transport, reader),
@@ -222,23 +222,15 @@ impl This<'_, StreamReaderProtocol> {
         let manners = originals().manners;
         let event_loop = self.upcast::<FlowControlMixin>().owner()?;
         let reader = reader.unwrap_or_else(none);
-        let writer =
-            Own::<StreamWriter>::make(transport, &self.object(), &reader, &event_loop)?
-                .into_object();
+        let writer = Own::<StreamWriter>::make(transport, &self.object(), &reader, &event_loop)?
+            .into_object();
         if manners.keeps_writer {
             self.writer.set(writer.clone());
         }
         let result = match callback.call(&[&reader, &writer], None) {
             Ok(result) => result,
-            // SAFETY: a built-in class.
-            Err(raised)
-                if manners.reports_callback
-                    && raised.matches(unsafe { sys::PyExc_Exception }) =>
-            {
-                super::connected::report(&event_loop, &raised.take(), transport)?;
-                transport.call_method(&originals().names.close, &[])?;
-                self.strong_reader.clear();
-                return Ok(());
+            Err(raised) if manners.reports_callback => {
+                return self.callback_failed(raised, &event_loop, transport);
             }
             Err(raised) => return Err(raised),
         };
@@ -249,6 +241,24 @@ impl This<'_, StreamReaderProtocol> {
                 watch_task(&task, &event_loop, transport)?;
             }
         }
+        self.strong_reader.clear();
+        Ok(())
+    }
+
+    /// From 3.14: what a server's callback itself raises is reported.
+    #[cold]
+    fn callback_failed(
+        self,
+        raised: Raised,
+        event_loop: &Object,
+        transport: &Object,
+    ) -> Outcome<()> {
+        // SAFETY: a built-in class.
+        if !raised.matches(unsafe { sys::PyExc_Exception }) {
+            return Err(raised);
+        }
+        report(event_loop, &raised.take(), transport)?;
+        transport.call_method(&originals().names.close, &[])?;
         self.strong_reader.clear();
         Ok(())
     }
@@ -266,7 +276,8 @@ impl This<'_, StreamReaderProtocol> {
         if let Some(closed) = self.closed.get() {
             settle(&closed, exception)?;
         }
-        self.upcast::<FlowControlMixin>().lose_connection(exception)?;
+        self.upcast::<FlowControlMixin>()
+            .lose_connection(exception)?;
         self.reader_reference.clear();
         self.writer.clear();
         self.task.clear();
@@ -388,9 +399,7 @@ fn method_table() -> Vec<Method> {
         Method::named_argument(
             c"_get_close_waiter",
             || ("_get_close_waiter", c"stream"),
-            |this: Self_<'_>, _stream: &Object| {
-                this.object().get_attr(&text("_closed")?)
-            },
+            |this: Self_<'_>, _stream: &Object| this.object().get_attr(&text("_closed")?),
             c"Return the future of the connection's end.",
         ),
     ]

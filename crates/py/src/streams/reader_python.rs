@@ -255,9 +255,7 @@ fn add_line_functions() -> Outcome<()> {
     let line = get(reader, c"readline")?;
     let line = Function::make_method(&line, |function, reader: Own<StreamReader>| {
         if !reader.this().is_plain() {
-            return reader
-                .this()
-                .as_asyncio(&originals().names.readline, &[]);
+            return reader.this().as_asyncio(&originals().names.readline, &[]);
         }
         Coroutine::make(function, ReadStream::new(reader, Wanted::Line))
     })?;

@@ -170,10 +170,9 @@ impl ReadStream {
         let limit = reader.limit();
         if let Some((start, end)) = found {
             if start > limit {
-                return Err(self.over_limit(
-                    "Separator is found, but chunk is longer than limit",
-                    start,
-                ));
+                return Err(
+                    self.over_limit("Separator is found, but chunk is longer than limit", start)
+                );
             }
             return take_and_resume(reader, end).map(Some);
         }
@@ -241,8 +240,7 @@ impl ReadStream {
     /// What the coroutine returns for what it has read.
     #[inline]
     fn finish(&self, taken: Object) -> Outcome<Progress> {
-        if matches!(self.wanted, Wanted::NextLine)
-            && taken.as_bytes().is_some_and(<[u8]>::is_empty)
+        if matches!(self.wanted, Wanted::NextLine) && taken.as_bytes().is_some_and(<[u8]>::is_empty)
         {
             // SAFETY: a built-in class.
             let class = unsafe { Object::from_borrowed(sys::PyExc_StopAsyncIteration) };
@@ -321,7 +319,9 @@ impl Steps for ReadStream {
         visitor.own(&self.reader)?;
         match &self.wanted {
             Wanted::Everything(objects) | Wanted::Until(Separators::Several(objects)) => {
-                objects.iter().try_for_each(|object| visitor.object(object))?;
+                objects
+                    .iter()
+                    .try_for_each(|object| visitor.object(object))?;
             }
             Wanted::Until(Separators::One(separator)) => visitor.object(separator)?,
             _ => {}

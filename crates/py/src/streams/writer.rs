@@ -88,7 +88,9 @@ unsafe impl Native for StreamWriter {
         }
         // Closes the transport and warns, in the words of the version at hand.
         let names = &originals().names;
-        let outcome = originals().writer.call_method(&names.del, &[&this.object()]);
+        let outcome = originals()
+            .writer
+            .call_method(&names.del, &[&this.object()]);
         if let Err(raised) = outcome {
             raised.report_unraisable(&this.object());
         }
@@ -122,7 +124,9 @@ impl Own<StreamWriter> {
         event_loop: &Object,
     ) -> Outcome<Own<StreamWriter>> {
         let writer = Own::new(StreamWriter::create()?)?;
-        writer.this().fill(transport, protocol, reader, event_loop)?;
+        writer
+            .this()
+            .fill(transport, protocol, reader, event_loop)?;
         Ok(writer)
     }
 }

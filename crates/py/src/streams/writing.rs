@@ -42,10 +42,12 @@ impl Steps for DrainHelper {
             self.waits = Some(Waiter::join_with(future, &protocol.drain_waiters)?);
             return self.resume(None);
         };
-        Ok(match waiter.resume_and_leave(&protocol.drain_waiters, thrown)? {
-            Some(item) => Progress::Yielded(item),
-            None => Progress::Returned(none()),
-        })
+        Ok(
+            match waiter.resume_and_leave(&protocol.drain_waiters, thrown)? {
+                Some(item) => Progress::Yielded(item),
+                None => Progress::Returned(none()),
+            },
+        )
     }
 
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
