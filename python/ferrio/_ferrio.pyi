@@ -8,6 +8,7 @@ import ssl
 import sys
 import traceback
 import types
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from typing import (
     Any,
@@ -20,9 +21,6 @@ from typing import (
     overload,
     type_check_only,
 )
-import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple, final, overload, type_check_only
 
 from typing_extensions import disjoint_base
 
@@ -549,6 +547,7 @@ class StreamWriter(asyncio.StreamWriter):
 @final
 class ConnectedTaskWatch:
     def __call__(self, task: asyncio.Future[Any], /) -> None: ...
+
 class TaskGroup(asyncio.TaskGroup):
     def __init__(self) -> None: ...
 

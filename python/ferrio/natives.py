@@ -35,24 +35,19 @@ NAMES = (
     "PriorityQueue",
     "Queue",
     "Semaphore",
-    "TaskGroup",
-    "Timeout",
-    "sleep",
-    "timeout",
-    "timeout_at",
-    "wait_for",
-)
-
-STREAM_NAMES = (
-    "FlowControlMixin",
     "StreamReader",
     "StreamReaderProtocol",
     "StreamWriter",
+    "TaskGroup",
+    "Timeout",
     "open_connection",
     "open_unix_connection",
     "sleep",
     "start_server",
     "start_unix_server",
+    "timeout",
+    "timeout_at",
+    "wait_for",
 )
 
 # Kept from the first import on: whatever stands in asyncio later, these are its own.
