@@ -23,6 +23,8 @@ endif
 export PYTHONS
 VERSIONS ?= $(foreach python,$(PYTHONS),$(firstword $(subst =, ,$(python))))
 NEWEST := $(firstword $(VERSIONS))
+# What differs little from version to version runs on the newest and the oldest.
+ENDS := $(sort $(NEWEST) $(lastword $(VERSIONS)))
 # What is measured, or run on one version alone: the same one as the last time, to be comparable.
 PYTHON ?= $(or $(filter 3.13,$(VERSIONS)),$(NEWEST))
 python_of = $(patsubst $(1)=%,%,$(filter $(1)=%,$(PYTHONS)))
@@ -84,17 +86,20 @@ conformance: build ## Run CPython's own asyncio tests on ferrio, on every versio
 	@$(RUN_JOBS) $(foreach version,$(VERSIONS),conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1')
 
 .PHONY: test-hard
-test-hard: build ## Run the slow tests: every interleaving (loom), AddressSanitizer (where there is a nightly toolchain), stress
+test-hard: build ## Run what takes longer: leaks, AddressSanitizer (where there is a nightly toolchain), every interleaving (loom), stress
+	@scripts/need_cpython_tests.sh $(foreach version,$(VERSIONS),$(call python_of,$(version)))
 	@$(if $(NIGHTLY),scripts/build_with_asan.sh $(PYTHON) $(call python_of,$(PYTHON)), \
 		echo "No nightly toolchain: AddressSanitizer is left out")
 	@$(RUN_JOBS) \
-		loom '$(LOOM)' \
-		$(foreach version,$(VERSIONS),stress-$(version) '.venv/$(version)/bin/python -m pytest --quiet tests/stress') \
-		$(foreach version,$(VERSIONS),poll-every-turn-$(version) 'FERRIO_POLL_EVERY_TURN=1 $(call CONFORMANCE,$(version)) --jobs 1') \
+		$(if $(NIGHTLY),asan-python 'scripts/with_asan.sh $(PYTHON) $(call ASAN_PYTHON,$(PYTHON))') \
+		leaks-$(PYTHON) '$(call LEAKS,$(PYTHON))' \
+		$(foreach version,$(VERSIONS),stress-$(version) '$(call STRESS,$(version))') \
+		$(foreach version,$(ENDS),memory-$(version) '$(call MEMORY,$(version))') \
 		$(if $(NIGHTLY), \
-			asan-python 'FERRIO_TEST_LOOPS=ferrio scripts/with_asan.sh $(PYTHON) .venv/$(PYTHON)/bin/python -m pytest --quiet tests/python tests/stress' \
 			asan-rust '$(ASAN_RUST)' \
-			asan-conformance 'scripts/with_asan.sh $(PYTHON) $(call CONFORMANCE,$(PYTHON)) --jobs 1')
+			asan-conformance 'scripts/with_asan.sh $(PYTHON) $(call CONFORMANCE,$(PYTHON)) --jobs 1') \
+		loom '$(LOOM)' \
+		$(foreach version,$(ENDS),poll-every-turn-$(version) 'FERRIO_POLL_EVERY_TURN=1 $(call CONFORMANCE,$(version)) --jobs 1')
 
 .PHONY: test-apps
 test-apps: VERSIONS := $(PYTHON)
@@ -156,6 +161,17 @@ RUST_TESTS = $(if $(shell command -v cargo-nextest), \
 		cargo test --workspace --exclude ferrio-py --locked --all-targets) \
 	&& cargo test --workspace --exclude ferrio-py --locked --doc
 PYTHON_TESTS = .venv/$(1)/bin/python -m pytest --quiet tests/python tests/demo tests/conformance
+# asyncio is not what is tested here: on one version it shows that the tests are right.
+STRESS = $(if $(filter $(NEWEST),$(1)),,FERRIO_TEST_LOOPS=ferrio) .venv/$(1)/bin/python -m pytest --quiet tests/stress
+# Every test several times over, comparing what is in use. Not those that start programs.
+LEAKS = FERRIO_TEST_LOOPS=ferrio PYTHONPATH=tests/leaks .venv/$(1)/bin/python -m pytest --quiet -p repeat tests/python \
+	$(addprefix --ignore tests/python/,test_differential.py test_fork.py test_main_command.py)
+# Python's allocator checks the bounds of what it has given, and a collection may come anywhere.
+MEMORY = FERRIO_TEST_LOOPS=ferrio PYTHONMALLOC=debug FERRIO_TEST_GC_THRESHOLD=1 \
+	.venv/$(1)/bin/python -m pytest --quiet tests/python
+# Not test_stress_memory.py: the sanitizer keeps what is freed.
+ASAN_PYTHON = env FERRIO_TEST_LOOPS=ferrio .venv/$(1)/bin/python -m pytest --quiet tests/python \
+	$(addprefix tests/stress/,test_connections.py test_scheduling.py test_stress_threads.py)
 LOOM = CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg loom" cargo test --locked -p ferrio-core --release --test loom_inject
 ASAN_RUST = CARGO_TARGET_DIR=target/asan-rust RUSTFLAGS=-Zsanitizer=address \
 	cargo +nightly test --locked -p ferrio-core --tests --target $$(rustc +nightly --version --verbose | sed -n "s/^host: //p")
