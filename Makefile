@@ -93,6 +93,7 @@ test-hard: build ## Run what takes longer: leaks, AddressSanitizer (where there 
 	@$(RUN_JOBS) \
 		$(if $(NIGHTLY),asan-python 'scripts/with_asan.sh $(PYTHON) $(call ASAN_PYTHON,$(PYTHON))') \
 		leaks-$(PYTHON) '$(call LEAKS,$(PYTHON))' \
+		leaks-harness '.venv/$(PYTHON)/bin/python -m pytest --quiet tests/leaks' \
 		$(foreach version,$(VERSIONS),stress-$(version) '$(call STRESS,$(version))') \
 		$(foreach version,$(ENDS),memory-$(version) '$(call MEMORY,$(version))') \
 		$(if $(NIGHTLY), \
