@@ -8,7 +8,6 @@ The manner is that of CPython's ``-R 3:3``, with what a Python that was not buil
 can count (see ``leak_counts.py``).
 """
 
-import statistics
 import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
@@ -75,7 +74,7 @@ class _Repeated:
         return reports
 
     def run(
-        self, times: int, counts: list[array] | None = None, *, closer: bool = False
+        self, times: int, counts: list[array] | None = None, *, thoroughly: bool = False
     ) -> list[TestReport] | None:
         """Run it so often, and note the counts before and after each; return what went wrong.
 
@@ -84,7 +83,7 @@ class _Repeated:
         for number in range(times + 1):
             if counts is not None:
                 # What pytest held of one run when the next one began has been set aside alive.
-                settle(thoroughly=closer)
+                settle(thoroughly=thoroughly)
                 for counter, noted in zip(COUNTERS, counts, strict=True):
                     noted[number] = counter.read()
             if number < times:
@@ -100,30 +99,31 @@ class _Repeated:
         counts = _room_for(MEASURED)
         if reports := self.run(MEASURED, counts):
             return reports
-        if all(statistics.median(_growth(noted)) <= 0 for noted in counts):
+        if not _leaking(counts, MEASURED):
             return None
-        counts = _room_for(CLOSER)
         # What an earlier test has taken out of the free lists, or this one puts there.
         fill_free_lists()
         self.run(WARM_UP)
-        before = REFERENCES.each()
-        if reports := self.run(CLOSER, counts, closer=True):
-            return reports
-        after = REFERENCES.each()
-        leaks = [
-            f"{noted[-1] - noted[0]} {counter.unit} more after {CLOSER} runs: {_growth(noted)}"
-            for counter, noted in zip(COUNTERS, counts, strict=True)
-            if sum(more >= counter.least for more in _growth(noted)) >= NEARLY_ALWAYS
-            and noted[-1] - noted[0] >= CLOSER * counter.least
+        # Only what still seems to leak is worth collections that look at everything.
+        for thoroughly in (False, True):
+            counts = _room_for(CLOSER)
+            before = REFERENCES.each()
+            if reports := self.run(CLOSER, counts, thoroughly=thoroughly):
+                return reports
+            after = REFERENCES.each()
+            leaking = _leaking(counts, NEARLY_ALWAYS)
+            if not leaking:
+                return None
+        told = [
+            f"{sum(growth)} {counter.unit} more after {CLOSER} runs: {growth}"
+            for counter, growth in leaking
         ]
-        if not leaks:
-            return None
-        leaks += [
+        told += [
             f"  {name}: {after[name] - before[name]}"
             for name in after
             if after[name] - before[name] >= CLOSER
         ]
-        return self.once(self.item.parent) + [self.report_of("\n".join(leaks))]
+        return self.once(self.item.parent) + [self.report_of("\n".join(told))]
 
     def report_of(self, text: str) -> TestReport:
         """Return a report that the test leaks."""
@@ -140,6 +140,16 @@ class _Repeated:
 def _room_for(times: int) -> list[array]:
     """Return arrays that have their size from the beginning: noting a count must not add to it."""
     return [array("q", bytes(8 * (times + 1))) for _ in COUNTERS]
+
+
+def _leaking(counts: list[array], often: int) -> list[tuple[Counter, list[int]]]:
+    """Return the counters that have grown so often, and by how much each time."""
+    return [
+        (counter, growth)
+        for counter, growth in zip(COUNTERS, map(_growth, counts), strict=True)
+        if sum(more >= counter.least for more in growth) >= often
+        and sum(growth) >= len(growth) * counter.least
+    ]
 
 
 def _growth(noted: array) -> list[int]:
