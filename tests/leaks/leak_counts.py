@@ -95,7 +95,7 @@ def _lasting_objects() -> dict[str, object]:
 
 
 # More than any free list of ferrio's holds.
-_MORE_THAN_KEPT = 300
+MORE_THAN_KEPT = 300
 
 
 def fill_free_lists() -> None:
@@ -105,7 +105,7 @@ def fill_free_lists() -> None:
     """
 
     async def receive(loop: asyncio.AbstractEventLoop) -> None:
-        pairs = [socket.socketpair() for _ in range(_MORE_THAN_KEPT)]
+        pairs = [socket.socketpair() for _ in range(MORE_THAN_KEPT)]
         for one, other in pairs:
             one.setblocking(False)
             other.send(b"x")
@@ -116,7 +116,7 @@ def fill_free_lists() -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        futures = [loop.create_future() for _ in range(_MORE_THAN_KEPT)]
+        futures = [loop.create_future() for _ in range(MORE_THAN_KEPT)]
         waiting = [asyncio.create_task(wait(each)) for each in futures]
         sleeping = [asyncio.create_task(ferrio.sleep(0.001)) for _ in futures]
         handles = [loop.call_soon(int) for _ in futures]

@@ -17,7 +17,7 @@ import pytest
 from _pytest.reports import TestReport
 from _pytest.runner import runtestprotocol
 
-from leak_counts import Blocks, Counter, Heap, References, fill_free_lists, settle
+from leak_counts import MORE_THAN_KEPT, Blocks, Counter, Heap, References, fill_free_lists, settle
 
 WARM_UP = 3
 MEASURED = 3
@@ -104,8 +104,11 @@ class _Repeated:
         # What an earlier test has taken out of the free lists, or this one puts there.
         fill_free_lists()
         self.run(WARM_UP)
-        # Only what still seems to leak is worth collections that look at everything.
         for thoroughly in (False, True):
+            if thoroughly:
+                # What grows until a free list is full, and collections that look at everything:
+                # only what still seems to leak is worth that.
+                self.run(MORE_THAN_KEPT)
             counts = _room_for(CLOSER)
             before = REFERENCES.each()
             if reports := self.run(CLOSER, counts, thoroughly=thoroughly):
