@@ -11,9 +11,10 @@ program needs::
 
     assert asyncio.run(main()) == "done"
 
-The event loop, ``Task``, ``Future``, ``run``, ``Runner``, locks, queues, streams and
-``sleep`` are ferrio's; the rest is asyncio's own and runs on them. A program that is not to be
-changed is run by ``python -m ferrio app.py``, or calls ``ferrio.install()`` before it starts.
+The event loop, ``Task``, ``Future``, ``run``, ``Runner``, locks, queues, streams, ``sleep``,
+``gather`` and their like are ferrio's; the rest is asyncio's own and runs on them. A program that
+is not to be changed is run by ``python -m ferrio app.py``, or calls ``ferrio.install()`` before it
+starts.
 """
 
 # Some of asyncio's names are given another meaning here on purpose.
@@ -44,9 +45,13 @@ from ferrio._ferrio import (
     Task,
     TaskGroup,
     Timeout,
+    as_completed,
+    gather,
+    shield,
     sleep,
     timeout,
     timeout_at,
+    wait,
     wait_for,
 )
 from ferrio.installation import install, uninstall
@@ -134,18 +139,22 @@ __all__ = [
     "Task",
     "TaskGroup",
     "Timeout",
+    "as_completed",
+    "gather",
     "get_event_loop",
     "install",
     "new_event_loop",
     "open_connection",
     "open_unix_connection",
     "run",
+    "shield",
     "sleep",
     "start_server",
     "start_unix_server",
     "timeout",
     "timeout_at",
     "uninstall",
+    "wait",
     "wait_for",
 ]
 __all__ += [name for name in _asyncio.__all__ if name not in __all__]

@@ -9,9 +9,19 @@ import sys
 import traceback
 import types
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from typing import (
     Any,
+    Literal,
     Protocol,
     Self,
     TypeAlias,
@@ -27,6 +37,14 @@ from typing_extensions import disjoint_base
 _Result = TypeVar("_Result")
 _Arguments = TypeVarTuple("_Arguments")
 _Coroutine: TypeAlias = Coroutine[Any, Any, _Result] | Generator[Any, None, _Result]
+_Awaitable: TypeAlias = asyncio.Future[_Result] | Awaitable[_Result]
+_AFuture = TypeVar("_AFuture", bound=asyncio.Future[Any])
+_T1 = TypeVar("_T1")
+_T2 = TypeVar("_T2")
+_T3 = TypeVar("_T3")
+_T4 = TypeVar("_T4")
+_T5 = TypeVar("_T5")
+_T6 = TypeVar("_T6")
 _FileDescriptor: TypeAlias = int | _HasFileno
 
 @type_check_only
@@ -614,6 +632,195 @@ async def sleep(delay: float, result: _Result) -> _Result: ...
 def timeout(delay: float | None) -> Timeout: ...
 def timeout_at(when: float | None) -> Timeout: ...
 async def wait_for(fut: Awaitable[_Result], timeout: float | None) -> _Result: ...
+
+# Without arguments the last would fit as well as any: as in asyncio's own stubs.
+@overload
+def gather(  # type: ignore[overload-overlap]
+    awaitable_1: _Awaitable[_T1],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    cancel_on_error: bool = False,
+) -> asyncio.Future[tuple[_T1]]: ...
+@overload
+def gather(
+    awaitable_1: _Awaitable[_T1],
+    /,
+    *,
+    return_exceptions: bool,
+    cancel_on_error: Literal[False] = False,
+) -> asyncio.Future[tuple[_T1 | BaseException]]: ...
+@overload
+def gather(  # type: ignore[overload-overlap]
+    awaitable_1: _Awaitable[_T1],
+    awaitable_2: _Awaitable[_T2],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    cancel_on_error: bool = False,
+) -> asyncio.Future[tuple[_T1, _T2]]: ...
+@overload
+def gather(
+    awaitable_1: _Awaitable[_T1],
+    awaitable_2: _Awaitable[_T2],
+    /,
+    *,
+    return_exceptions: bool,
+    cancel_on_error: Literal[False] = False,
+) -> asyncio.Future[tuple[_T1 | BaseException, _T2 | BaseException]]: ...
+@overload
+def gather(  # type: ignore[overload-overlap]
+    awaitable_1: _Awaitable[_T1],
+    awaitable_2: _Awaitable[_T2],
+    awaitable_3: _Awaitable[_T3],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    cancel_on_error: bool = False,
+) -> asyncio.Future[tuple[_T1, _T2, _T3]]: ...
+@overload
+def gather(
+    awaitable_1: _Awaitable[_T1],
+    awaitable_2: _Awaitable[_T2],
+    awaitable_3: _Awaitable[_T3],
+    /,
+    *,
+    return_exceptions: bool,
+    cancel_on_error: Literal[False] = False,
+) -> asyncio.Future[tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException]]: ...
+@overload
+def gather(  # type: ignore[overload-overlap]
+    awaitable_1: _Awaitable[_T1],
+    awaitable_2: _Awaitable[_T2],
+    awaitable_3: _Awaitable[_T3],
+    awaitable_4: _Awaitable[_T4],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    cancel_on_error: bool = False,
+) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4]]: ...
+@overload
+def gather(
+    awaitable_1: _Awaitable[_T1],
+    awaitable_2: _Awaitable[_T2],
+    awaitable_3: _Awaitable[_T3],
+    awaitable_4: _Awaitable[_T4],
+    /,
+    *,
+    return_exceptions: bool,
+    cancel_on_error: Literal[False] = False,
+) -> asyncio.Future[
+    tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException, _T4 | BaseException]
+]: ...
+@overload
+def gather(  # type: ignore[overload-overlap]
+    awaitable_1: _Awaitable[_T1],
+    awaitable_2: _Awaitable[_T2],
+    awaitable_3: _Awaitable[_T3],
+    awaitable_4: _Awaitable[_T4],
+    awaitable_5: _Awaitable[_T5],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    cancel_on_error: bool = False,
+) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4, _T5]]: ...
+@overload
+def gather(
+    awaitable_1: _Awaitable[_T1],
+    awaitable_2: _Awaitable[_T2],
+    awaitable_3: _Awaitable[_T3],
+    awaitable_4: _Awaitable[_T4],
+    awaitable_5: _Awaitable[_T5],
+    /,
+    *,
+    return_exceptions: bool,
+    cancel_on_error: Literal[False] = False,
+) -> asyncio.Future[
+    tuple[
+        _T1 | BaseException,
+        _T2 | BaseException,
+        _T3 | BaseException,
+        _T4 | BaseException,
+        _T5 | BaseException,
+    ]
+]: ...
+@overload
+def gather(  # type: ignore[overload-overlap]
+    awaitable_1: _Awaitable[_T1],
+    awaitable_2: _Awaitable[_T2],
+    awaitable_3: _Awaitable[_T3],
+    awaitable_4: _Awaitable[_T4],
+    awaitable_5: _Awaitable[_T5],
+    awaitable_6: _Awaitable[_T6],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    cancel_on_error: bool = False,
+) -> asyncio.Future[tuple[_T1, _T2, _T3, _T4, _T5, _T6]]: ...
+@overload
+def gather(
+    awaitable_1: _Awaitable[_T1],
+    awaitable_2: _Awaitable[_T2],
+    awaitable_3: _Awaitable[_T3],
+    awaitable_4: _Awaitable[_T4],
+    awaitable_5: _Awaitable[_T5],
+    awaitable_6: _Awaitable[_T6],
+    /,
+    *,
+    return_exceptions: bool,
+    cancel_on_error: Literal[False] = False,
+) -> asyncio.Future[
+    tuple[
+        _T1 | BaseException,
+        _T2 | BaseException,
+        _T3 | BaseException,
+        _T4 | BaseException,
+        _T5 | BaseException,
+        _T6 | BaseException,
+    ]
+]: ...
+@overload
+def gather(
+    *coros_or_futures: _Awaitable[_T1],
+    return_exceptions: Literal[False] = False,
+    cancel_on_error: bool = False,
+) -> asyncio.Future[list[_T1]]: ...
+@overload
+def gather(
+    *coros_or_futures: _Awaitable[_T1],
+    return_exceptions: bool,
+    cancel_on_error: Literal[False] = False,
+) -> asyncio.Future[list[_T1 | BaseException]]: ...
+
+if sys.version_info >= (3, 13):
+    @type_check_only
+    class _Completed(
+        Iterator[Coroutine[Any, Any, _Result]], AsyncIterator[asyncio.Future[_Result]], Protocol
+    ):
+        def __iter__(self) -> Self: ...
+        def __aiter__(self) -> Self: ...
+
+    def as_completed(
+        fs: Iterable[_Awaitable[_Result]], *, timeout: float | None = None
+    ) -> _Completed[_Result]: ...
+
+else:
+    def as_completed(
+        fs: Iterable[_Awaitable[_Result]], *, timeout: float | None = None
+    ) -> Iterator[Coroutine[Any, Any, _Result]]: ...
+
+def shield(arg: _Awaitable[_Result]) -> asyncio.Future[_Result]: ...
+@overload
+async def wait(
+    fs: Iterable[_AFuture], *, timeout: float | None = None, return_when: str = "ALL_COMPLETED"
+) -> tuple[set[_AFuture], set[_AFuture]]: ...
+@overload
+async def wait(
+    fs: Iterable[asyncio.Task[_Result]],
+    *,
+    timeout: float | None = None,
+    return_when: str = "ALL_COMPLETED",
+) -> tuple[set[asyncio.Task[_Result]], set[asyncio.Task[_Result]]]: ...
 def _make(class_: type[_Result], /) -> _Result: ...
 
 @disjoint_base

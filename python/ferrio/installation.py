@@ -93,8 +93,9 @@ _installation: _Installation | None = None
 def install() -> None:
     """Have asyncio make ferrio's loops: ``asyncio.run``, ``Runner``, ``new_event_loop`` and so on.
 
-    Its locks, queues and ``sleep`` become ferrio's, too, wherever the program takes them from
-    asyncio after this; what it has imported before, and has made before, goes on working.
+    Its locks, queues, ``sleep``, ``gather`` and so on (``ferrio.natives.NAMES``) become ferrio's,
+    too, wherever the program takes them from asyncio after this; what it has imported before, and
+    has made before, goes on working.
     Works for the whole process, until ``uninstall()``; a second call changes nothing. Loops that
     exist stay what they are. From 3.14 no deprecation warning is emitted, although policies are
     deprecated. Call it before a program starts its loop, in the main thread.

@@ -40,13 +40,17 @@ NAMES = (
     "StreamWriter",
     "TaskGroup",
     "Timeout",
+    "as_completed",
+    "gather",
     "open_connection",
     "open_unix_connection",
+    "shield",
     "sleep",
     "start_server",
     "start_unix_server",
     "timeout",
     "timeout_at",
+    "wait",
     "wait_for",
 )
 

@@ -12,6 +12,7 @@ import weakref
 
 import pytest
 
+import ferrio
 from turns import run_turn, run_turns, run_until_idle
 
 
@@ -386,3 +387,98 @@ def test_descriptors_watched_while_garbage_is_collected(loop):
             assert loop.remove_reader(other)
             one.close()
             other.close()
+
+
+# Deep enough for a stack of any size, if each took a frame.
+LONG = 100_000
+
+
+class TestChains:
+    """Chains of any length are freed without a stack frame for each link."""
+
+    @pytest.fixture
+    def loop(self, make_loop):
+        # asyncio's own futures do overflow the stack.
+        return make_loop(ferrio.EventLoop)
+
+    def test_futures_that_are_results(self, loop):
+        chain = last = loop.create_future()
+        for _ in range(LONG):
+            future = loop.create_future()
+            future.set_result(chain)
+            chain = future
+        last.set_result(weakref.ref(last))
+        reference = last.result()
+        del last, future
+        assert reference() is not None
+        del chain
+        assert reference() is None
+
+    def test_a_subclass(self, loop):
+        class MyFuture(ferrio.Future):
+            pass
+
+        chain = None
+        for _ in range(LONG):
+            future = MyFuture(loop=loop)
+            future.set_result(chain)
+            chain = future
+        reference = weakref.ref(chain)
+        del chain, future
+        assert reference() is None
+
+    def test_gathers(self, loop):
+        future = loop.create_future()
+        gathered = ferrio.gather(future)
+        for _ in range(LONG):
+            gathered = ferrio.gather(gathered)
+        reference = weakref.ref(gathered)
+        del gathered
+        assert reference() is not None
+        del future
+        gc.collect()
+        assert reference() is None
+
+    def test_tasks(self, loop):
+        async def returns(value):
+            return value
+
+        async def main():
+            task = None
+            for _ in range(LONG):
+                task = asyncio.ensure_future(returns(task))
+                await task
+            return weakref.ref(task)
+
+        reference = loop.run_until_complete(main())
+        run_until_idle(loop)
+        assert reference() is None
+
+    def test_what_a_finalizer_frees(self, loop):
+        """A chain within a chain: the inner one may be put off, and is freed all the same."""
+        freed = []
+
+        class Link:
+            def __init__(self, inner):
+                self.inner = inner
+
+            def __del__(self):
+                freed.append(self.inner)
+                self.inner = None
+
+        def chain(length, value):
+            for _ in range(length):
+                future = loop.create_future()
+                future.set_result(value)
+                value = future
+            return value
+
+        last = loop.create_future()
+        reference = weakref.ref(last)
+        outer = chain(100, Link(chain(100, last)))
+        del last
+        outer = chain(100, outer)
+        del outer
+        assert len(freed) == 1
+        freed.clear()
+        assert reference() is None

@@ -11,7 +11,9 @@ use std::ffi::{CStr, c_int};
 
 use iterator::CoroutineIterator;
 
-use crate::combinators::{EnterGroup, EnterTimeout, ExitGroup, ExitTimeout, Sleep, WaitFor};
+use crate::combinators::{
+    EnterGroup, EnterTimeout, ExitGroup, ExitTimeout, Sleep, Wait, WaitFor, WaitForOne,
+};
 use crate::ffi::{
     Arguments, FreeList, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
     Progress, Raised, Slot, This, TypeBuilder, TypeObject, Visitor, attributes, is_origin_tracked,
@@ -99,6 +101,8 @@ plans! {
     Drain,
     DrainHelper,
     WaitClosed,
+    Wait,
+    WaitForOne,
 }
 
 /// Where a coroutine is in its life.
@@ -134,6 +138,7 @@ unsafe impl Native for Coroutine {
     const NAME: &'static CStr = c"ferrio._ferrio.coroutine";
     const WEAK_REFERENCES_OFFSET: Option<usize> =
         Some(std::mem::offset_of!(Coroutine, weak_references));
+    const CHAINS: bool = true;
     const FINALIZES: bool = true;
 
     fn free_list() -> Option<&'static FreeList> {
@@ -191,6 +196,14 @@ impl Coroutine {
         }
         Ok(made.into_object())
     }
+}
+
+/// Whether it is a coroutine, of Python's type or of ours: one that equals only itself.
+#[inline]
+pub(crate) fn is_exact_coroutine(object: &Object) -> bool {
+    // SAFETY: a question about a live object's type.
+    let python = unsafe { sys::PyCoro_CheckExact(object.as_ptr()) } != 0;
+    python || This::<Coroutine>::from_exact(object).is_some()
 }
 
 fn already_awaited() -> Raised {

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::sync::OnceLock;
 
+use crate::combinators::{LostException, lost_exception};
 use crate::ffi::{Object, ObjectCell, Outcome, interned};
 use crate::imports::module;
 
@@ -46,6 +47,19 @@ pub(crate) struct Originals {
     pub(crate) partial: Object,
     pub(crate) round: Object,
     pub(crate) exception_group: Object,
+    pub(crate) gathering_future: Object,
+    pub(crate) as_completed: Object,
+    /// What `as_completed` returns: `_AsCompletedIterator`, up to 3.12 a generator.
+    pub(crate) as_completed_class: Object,
+    /// The functions that its coroutines are named after; filled when it is built.
+    pub(crate) wait_for_one: ObjectCell,
+    pub(crate) next_completed: ObjectCell,
+    pub(crate) is_awaitable: Object,
+    pub(crate) shield: Object,
+    pub(crate) wait: Object,
+    pub(crate) is_future: Object,
+    /// `_log_on_exception`; missing in many versions.
+    pub(crate) log_on_exception: Option<Object>,
     pub(crate) ensure_future: Object,
     pub(crate) current_task: Object,
     /// The keyword name `("loop",)`.
@@ -76,6 +90,12 @@ pub(crate) struct Originals {
     pub(crate) group_takes_any_keyword: bool,
     /// Whether `wait_for` makes a task of what it is given (before 3.12).
     pub(crate) wait_for_makes_task: bool,
+    /// Whether a child that outlives its `gather` is not awaited any more (3.14, later on).
+    pub(crate) gather_forgets_all: bool,
+    /// What `shield` does with an exception that comes after its cancellation.
+    pub(crate) shield_loses: LostException,
+    /// Whether a wait of `as_completed` that fails can be made again (3.14, later on).
+    pub(crate) as_completed_gives_back: bool,
 }
 
 /// Attribute names, interned.
@@ -95,11 +115,14 @@ macro_rules! names {
 names! {
     abort = c"_abort",
     acquire = c"acquire",
+    add_note = c"add_note",
     append = c"append",
     call_later = c"call_later",
+    cancel_message = c"_cancel_message",
     cancelled = c"cancelled",
     cancelling = c"cancelling",
     create_task = c"create_task",
+    clear = c"clear",
     done = c"done",
     empty = c"empty",
     exception = c"exception",
@@ -110,6 +133,8 @@ names! {
     init = c"_init",
     is_base_error = c"_is_base_error",
     locked = c"locked",
+    log_destroy_pending = c"_log_destroy_pending",
+    make_cancelled_error = c"_make_cancelled_error",
     notify = c"notify",
     on_task_done = c"_on_task_done",
     on_timeout = c"_on_timeout",
@@ -178,7 +203,18 @@ pub(crate) fn load() -> Outcome<()> {
     };
     let condition = get(&locks, c"Condition")?;
     let semaphore = get(&locks, c"Semaphore")?;
+    let log_on_exception = tasks.find_attr(&interned(c"_log_on_exception")?)?;
+    let as_completed_class = match tasks.find_attr(&interned(c"_AsCompletedIterator")?)? {
+        Some(class) => class,
+        None => get(&module(c"types")?, c"GeneratorType")?,
+    };
     let originals = Originals {
+        as_completed_gives_back: gives_back(&as_completed_class)?,
+        as_completed: get(&tasks, c"as_completed")?,
+        as_completed_class,
+        wait_for_one: ObjectCell::new(),
+        next_completed: ObjectCell::new(),
+        is_awaitable: get(&module(c"inspect")?, c"isawaitable")?,
         condition_renotifies: condition.find_attr(&interned(c"_notify")?)?.is_some(),
         semaphore_wakes_all: returns_truth(&get(&semaphore, c"_wake_up_next")?)?,
         group_closes_coroutines: uses_name(&create_group_task, "close")?,
@@ -224,6 +260,15 @@ pub(crate) fn load() -> Outcome<()> {
         ensure_future: get(&tasks, c"ensure_future")?,
         current_task: get(&tasks, c"current_task")?,
         loop_keyword: Object::tuple(&[&interned(c"loop")?])?,
+        gathering_future: get(&tasks, c"_GatheringFuture")?,
+        shield_loses: lost_exception(&get(&tasks, c"shield")?, log_on_exception.is_some())?,
+        shield: get(&tasks, c"shield")?,
+        wait: get(&tasks, c"wait")?,
+        is_future: get(&futures, c"isfuture")?,
+        log_on_exception,
+        gather_forgets_all: tasks
+            .find_attr(&interned(c"_discard_awaited_by")?)?
+            .is_some(),
         python_set_result_unless_cancelled: get(&futures, c"_set_result_unless_cancelled")?,
         set_result_unless_cancelled: ObjectCell::new(),
         names: Names::load()?,
@@ -263,6 +308,16 @@ fn has_keyword(function: &Object, name: &str) -> Outcome<bool> {
         }
     }
     Ok(false)
+}
+
+/// Whether a coroutine of `_AsCompletedIterator` counts its item again when it fails.
+fn gives_back(class: &Object) -> Outcome<bool> {
+    let Some(wait_for_one) = class.find_attr(&interned(c"_wait_for_one")?)? else {
+        return Ok(false);
+    };
+    let names = get(&get(&wait_for_one, c"__code__")?, c"co_names")?;
+    let left = interned(c"_todo_left")?;
+    Ok(names.tuple_items().iter().any(|name| name.is(&left)))
 }
 
 /// Whether True is among the constants of a Python function.

@@ -152,6 +152,15 @@ impl Queue {
     }
 }
 
+impl Own<Queue> {
+    /// `Queue()`.
+    pub(crate) fn make() -> Outcome<Own<Queue>> {
+        let queue = Own::new(Queue::create()?)?;
+        queue.this().prepare(&Object::from_i64(0)?)?;
+        Ok(queue)
+    }
+}
+
 /// Wakes the first that is not done, and forgets it with those before it.
 fn wake_next(waiters: &Deque) -> Outcome<()> {
     while !waiters.is_empty()? {
@@ -205,7 +214,10 @@ impl This<'_, Queue> {
         };
         let [maximum] = INIT.parse(arguments)?;
         let zero = Object::from_i64(0)?;
-        let maximum = maximum.unwrap_or(&zero);
+        self.prepare(maximum.unwrap_or(&zero))
+    }
+
+    fn prepare(self, maximum: &Object) -> Outcome<()> {
         self.maximum.assign(maximum);
         self.getters.reset();
         self.putters.reset();
@@ -310,7 +322,7 @@ impl This<'_, Queue> {
     }
 
     /// The base's `put_nowait(item)`.
-    fn put_nowait(self, item: &Object) -> Outcome<()> {
+    pub(crate) fn put_nowait(self, item: &Object) -> Outcome<()> {
         if self.shut_down.get() {
             return Err(shut_down_error());
         }
@@ -460,6 +472,12 @@ pub(crate) struct Get {
     queue: Own<Queue>,
     /// Its place in the list, while it waits.
     waits: Option<Waiter>,
+}
+
+impl Get {
+    pub(crate) fn new(queue: Own<Queue>) -> Get {
+        Get { queue, waits: None }
+    }
 }
 
 impl Steps for Get {

@@ -38,6 +38,7 @@ mod slots;
 mod socket_object;
 mod threads;
 mod tls;
+mod trashcan;
 mod type_builder;
 
 pub(crate) use arguments::{Arguments, Signature};

@@ -43,6 +43,8 @@ pub(crate) unsafe trait Native: Sized + 'static {
     const WEAK_REFERENCES_OFFSET: Option<usize> = None;
     /// The field that holds the C function behind a call, if instances are called by vectorcall.
     const VECTORCALL_OFFSET: Option<usize> = None;
+    /// Whether instances may hold each other in chains of any length.
+    const CHAINS: bool = false;
     /// Whether [`Native::finalize`] does anything.
     const FINALIZES: bool = false;
 

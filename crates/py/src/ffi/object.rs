@@ -525,6 +525,18 @@ impl Object {
         unsafe { Object::from_new(sys::PySet_New(std::ptr::null_mut())) }
     }
 
+    /// Python's `set(self)`.
+    pub(crate) fn to_set(&self) -> Outcome<Object> {
+        // SAFETY: a live object; a new reference or null.
+        unsafe { Object::from_new(sys::PySet_New(self.as_ptr())) }
+    }
+
+    /// Python's `tuple(self)`.
+    pub(crate) fn to_tuple(&self) -> Outcome<Object> {
+        // SAFETY: a live object; a new reference or null.
+        unsafe { Object::from_new(sys::PySequence_Tuple(self.as_ptr())) }
+    }
+
     /// A frozenset of the items of `items`.
     pub(crate) fn frozenset(items: &Object) -> Outcome<Object> {
         // SAFETY: a live object; a new reference or null.

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 
 use super::native::{Instance, Native, This, Visitor};
+use super::trashcan::Level;
 use super::{
     Arguments, Object, ObjectCell, Outcome, SavedException, guard, guard_status, none, sys,
 };
@@ -45,6 +46,14 @@ pub(super) unsafe extern "C" fn deallocate<T: Native>(pointer: *mut sys::PyObjec
     // instance comes through CPython's own deallocator first, which has run the
     // finalizer already. The value is dropped in place, then the memory is freed.
     unsafe {
+        let _level = if T::CHAINS {
+            match Level::enter(pointer, deallocate::<T>) {
+                None => return,
+                level => level,
+            }
+        } else {
+            None
+        };
         let class = sys::Py_TYPE(pointer);
         let this = This::<T>::from_raw(pointer);
         let exact = class == T::type_object().as_ptr();

@@ -19,16 +19,17 @@ pub(crate) use awaited_by::{
 };
 pub(crate) use callbacks::{Callback, Callbacks};
 pub(crate) use iterator::{FutureIterator, advance, thrown_exception};
-pub(crate) use python::build;
+pub(crate) use python::{CANCEL, build};
 pub(crate) use watcher::Watcher;
 
+use crate::combinators::GatheringFuture;
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{
     FreeList, Native, Object, ObjectCell, Outcome, Own, Raised, This, TypeObject, Visitor, sys,
     text,
 };
 use crate::imports::imports;
-use crate::task::TaskCallback;
+use crate::task::{Task, TaskCallback};
 
 /// What has become of a future.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,6 +100,7 @@ unsafe impl Native for Future {
     const DICT_OFFSET: Option<usize> = Some(std::mem::offset_of!(Future, dict));
     const WEAK_REFERENCES_OFFSET: Option<usize> =
         Some(std::mem::offset_of!(Future, weak_references));
+    const CHAINS: bool = true;
     const FINALIZES: bool = true;
 
     fn free_list() -> Option<&'static FreeList> {
@@ -252,6 +254,20 @@ impl Future {
     pub(crate) fn forget_traceback(&self) {
         self.log_traceback.set(false);
     }
+}
+
+/// The future in an object of exactly one of our own types: a future, a task, what `gather` returns.
+#[inline]
+pub(crate) fn exactly_ours(object: &Object) -> Option<This<'_, Future>> {
+    This::<Future>::from_exact(object)
+        .or_else(|| This::<Task>::from_exact(object).map(This::upcast))
+        .or_else(|| This::<GatheringFuture>::from_exact(object).map(This::upcast))
+}
+
+/// The same, if nobody has hung an attribute on it that might hide a method.
+#[inline]
+pub(crate) fn ours(object: &Object) -> Option<This<'_, Future>> {
+    exactly_ours(object).filter(|future| future.dict.has_no_attributes())
 }
 
 const UNINITIALISED: &str = "Future object is not initialized.";

@@ -19,6 +19,8 @@ pub(crate) use callback::TaskCallback;
 pub(crate) use published::all_tasks;
 pub(crate) use python::build;
 
+use crate::awaitable::is_exact_coroutine;
+use crate::combinators::GatheringFuture;
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{
     Context, Extends, FreeList, Linked, Links, Native, Object, ObjectCell, Outcome, Own, Raised,
@@ -63,6 +65,7 @@ unsafe impl Native for Task {
     const NAME: &'static CStr = c"ferrio._ferrio.Task";
     const DICT_OFFSET: Option<usize> = Future::DICT_OFFSET;
     const WEAK_REFERENCES_OFFSET: Option<usize> = Future::WEAK_REFERENCES_OFFSET;
+    const CHAINS: bool = true;
     const FINALIZES: bool = true;
 
     fn free_list() -> Option<&'static FreeList> {
@@ -147,6 +150,11 @@ impl Task {
         self.context
             .get()
             .ok_or_else(|| Raised::runtime_error("Task object is not initialized."))
+    }
+
+    /// Its end while pending is not worth a message.
+    pub(crate) fn expect_abandonment(&self) {
+        self.log_destroy_pending.set(false);
     }
 
     fn is_abandoned(&self) -> bool {
@@ -397,20 +405,29 @@ impl This<'_, Task> {
 }
 
 fn is_coroutine(object: &Object) -> Outcome<bool> {
-    if object.type_ptr() == &raw mut sys::PyCoro_Type {
+    if is_exact_coroutine(object) {
         return Ok(true);
     }
     imports().is_coroutine.call1(object)?.is_true()
 }
 
+/// `future.cancel(msg=message)` for one of exactly our own types.
+pub(crate) fn cancel_ours(future: &Object, message: Option<&Object>) -> Option<Outcome<bool>> {
+    if let Some(task) = This::<Task>::from_exact(future) {
+        // Tasks that wait for each other in a ring would go on for ever.
+        let cancel = || task.cancel(message);
+        return Some(recursive(c" while cancelling a task", cancel));
+    }
+    if let Some(future) = This::<Future>::from_exact(future) {
+        return Some(future.cancel_future(message.cloned()));
+    }
+    This::<GatheringFuture>::from_exact(future).map(|gather| gather.cancel(message))
+}
+
 /// `awaited.cancel(msg=message)`.
 fn cancel_awaited(awaited: &Object, message: Option<&Object>) -> Outcome<bool> {
-    if let Some(task) = This::<Task>::from_exact(awaited) {
-        // Tasks that wait for each other in a ring would go on for ever.
-        return recursive(c" while cancelling a task", || task.cancel(message));
-    }
-    if let Some(future) = This::<Future>::from_exact(awaited) {
-        return future.cancel_future(message.cloned());
+    if let Some(answer) = cancel_ours(awaited, message) {
+        return answer;
     }
     let imports = imports();
     let none = none();

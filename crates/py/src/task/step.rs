@@ -7,6 +7,7 @@
 //!    the task.
 
 use super::{Task, cancel_awaited, current};
+use crate::combinators::GatheringFuture;
 use crate::event_loop::EventLoop;
 use crate::ffi::{Context, Object, Outcome, Raised, This, sys};
 use crate::future::{Callback, Future, Held, State};
@@ -188,6 +189,9 @@ impl This<'_, Task> {
         }
         if let Some(task) = This::<Task>::from_exact(item) {
             return self.wait_for_ours(task.upcast(), item);
+        }
+        if let Some(gather) = This::<GatheringFuture>::from_exact(item) {
+            return self.wait_for_ours(gather.upcast(), item);
         }
         self.wait_for_foreign(item)
     }
