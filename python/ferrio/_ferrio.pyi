@@ -566,6 +566,7 @@ class StreamWriter(asyncio.StreamWriter):
 class ConnectedTaskWatch:
     def __call__(self, task: asyncio.Future[Any], /) -> None: ...
 
+@disjoint_base
 class TaskGroup(asyncio.TaskGroup):
     def __init__(self) -> None: ...
 
