@@ -62,10 +62,21 @@ def describe_socket(sock: socket.socket, extra: dict[str, Any] | None) -> dict[s
     if extra is None:
         extra = {}
     extra["socket"] = trsock.TransportSocket(sock)
-    extra["sockname"] = _address(sock.getsockname)
+    extra["sockname"] = _shared(_address(sock.getsockname))
     if "peername" not in extra:
         extra["peername"] = _address(sock.getpeername)
     return extra
+
+
+_latest_name: Any = None
+
+
+def _shared(name: Any) -> Any:
+    """Return the latest equal name: a server's connections all have the same one at this end."""
+    global _latest_name
+    if name != _latest_name:
+        _latest_name = name
+    return _latest_name
 
 
 def _address(ask: Callable[[], Any]) -> Any:

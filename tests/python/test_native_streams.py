@@ -12,7 +12,7 @@ import weakref
 import pytest
 
 import ferrio
-from ferrio import _ferrio
+from ferrio import _ferrio, natives
 from package_support import tls_contexts
 from tls_peer import HOSTNAME
 
@@ -553,6 +553,31 @@ def test_a_subprocess(library, loop):
         assert await process.communicate(b"abc") == (b"cba", b"!\n")
 
     loop.run_until_complete(main())
+
+
+def test_a_subprocess_after_install(loop):
+    original = asyncio.streams.FlowControlMixin
+    replacement = natives.Replacement()
+    try:
+        assert asyncio.streams.StreamReader is asyncio.StreamReader is ferrio.StreamReader
+        assert asyncio.streams.FlowControlMixin is _ferrio.FlowControlMixin
+
+        async def main():
+            process = await asyncio.create_subprocess_exec("cat", stdin=-1, stdout=-1)
+            assert type(process.stdout) is ferrio.StreamReader
+            assert type(process.stdin) is ferrio.StreamWriter
+            process.stdin.write(b"one\ntwo")
+            await process.stdin.drain()
+            assert await process.stdout.readline() == b"one\n"
+            process.stdin.close()
+            await process.stdin.wait_closed()
+            assert await process.stdout.read() == b"two"
+            assert await process.wait() == 0
+
+        loop.run_until_complete(main())
+    finally:
+        replacement.undo()
+    assert asyncio.streams.FlowControlMixin is original
 
 
 def test_drain_waits_while_the_peer_does_not_read(library, loop):
