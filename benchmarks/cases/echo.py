@@ -93,6 +93,25 @@ _register_rows("protocol", "TCP echo, Protocol", serve_protocol)
 _register_rows("streams", "TCP echo, streams", serve_streams)
 register(
     EchoCase(
+        name="echo-streams-100k-10-fresh",
+        title="Streams echo, 100 KiB × 10, fresh process",
+        group="TCP echo, streams",
+        question=(
+            "What does a large message cost a server made with streams that has never freed a "
+            "large block?\n\nasyncio's reader keeps what arrives in a bytearray and copies it "
+            "twice. Where such blocks still come from the kernel one by one, each costs page "
+            "faults, so that here the number of blocks counts more than the bytes do."
+        ),
+        batch=10,
+        start_server=serve_streams,
+        connections=10,
+        size=100 * 1024,
+        uses_names=True,
+        fresh=True,
+    )
+)
+register(
+    EchoCase(
         name="echo-readline-1k-100",
         title="Streams echo by readline, 1 KiB × 100",
         group="TCP echo, streams",
