@@ -176,7 +176,7 @@ class TestWait:
         async def main():
             future = loop.create_future()
             loop.call_soon(future.set_result, 1)
-            done, _ = await library.wait(each for each in (future, future))
+            done, _ = await library.wait(iter((future, future)))
             assert done == {future}
             assert await library.wait({future: 1}) == ({future}, set())
             assert await library.wait(fs=(future,), timeout=None) == ({future}, set())
