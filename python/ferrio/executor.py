@@ -1,4 +1,7 @@
-"""Blocking calls in threads: ``run_in_executor`` and the loop's default executor."""
+"""Blocking calls in threads: the loop's default executor, and other people's executors.
+
+``run_in_executor`` itself is native.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,14 @@ import concurrent.futures
 import threading
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ferrio.callbacks import check_callback
 from ferrio.loop_part import LoopPart
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, ThreadPoolExecutor
 
 _Result = TypeVar("_Result")
-_Arguments = TypeVarTuple("_Arguments")
 
 
 class ExecutorPart(LoopPart):
@@ -28,24 +29,6 @@ class ExecutorPart(LoopPart):
         self._default_executor: ThreadPoolExecutor | None = None
         # Set by shutdown_default_executor() and close(): no new work for the default executor.
         self._executor_shutdown_called = False
-
-    def run_in_executor(
-        self,
-        executor: Executor | None,
-        func: Callable[[*_Arguments], _Result],
-        *args: *_Arguments,
-    ) -> asyncio.Future[_Result]:
-        """Run ``func(*args)`` in ``executor``; return a future of the loop with its outcome.
-
-        ``executor=None`` is the default executor, a ThreadPoolExecutor made at its first use.
-        Raises RuntimeError when the loop is closed or its default executor was shut down.
-        """
-        self._check_closed()
-        if self._debug:
-            check_callback(func, "run_in_executor")
-        if executor is None:
-            executor = self._usable_default_executor()
-        return asyncio.wrap_future(executor.submit(func, *args), loop=self)
 
     def set_default_executor(self, executor: Executor) -> None:
         """Make ``executor`` the default one. TypeError unless it is a ThreadPoolExecutor."""
@@ -60,6 +43,7 @@ class ExecutorPart(LoopPart):
         RuntimeWarning is emitted and the threads are left to end by themselves.
         """
         self._executor_shutdown_called = True
+        self._use_thread_pool(None)
         executor = self._default_executor
         if executor is None and not self._has_other_threads():
             return
@@ -80,15 +64,28 @@ class ExecutorPart(LoopPart):
         else:
             thread.join()
 
-    def _usable_default_executor(self) -> ThreadPoolExecutor:
+    def _run_in_any_executor(
+        self, executor: Executor, func: Callable[..., _Result], args: tuple[Any, ...]
+    ) -> asyncio.Future[_Result]:
+        """Go through ``submit()`` and the future that it returns."""
+        return asyncio.wrap_future(executor.submit(func, *args), loop=self)
+
+    def _usable_default_executor(self) -> Any:
+        """Return the default executor, made if there is none."""
         if self._executor_shutdown_called:
             raise RuntimeError("Executor shutdown has been called")
         if self._default_executor is None:
-            # Through the package, which imports its submodule when it is asked for the class.
-            self._default_executor = concurrent.futures.ThreadPoolExecutor(
-                thread_name_prefix="asyncio"
-            )
+            # Not before it is needed: it imports what most programs have no use for.
+            from ferrio import default_executor
+
+            self._default_executor = default_executor.make(self)
+            self._use_thread_pool(getattr(self._default_executor, "pool", None))
         return self._default_executor
+
+    def _start_worker(self) -> None:
+        """Start the thread that the default executor wants for what it was just given."""
+        executor: Any = self._default_executor
+        executor.start_worker()
 
     def _check_executor(self) -> None:
         """Raise RuntimeError once the loop is closed or has shut its blocking work down."""
@@ -124,6 +121,7 @@ class ExecutorPart(LoopPart):
     def _abandon_default_executor(self) -> None:
         """Shut the default executor down without waiting; the loop is being closed."""
         self._executor_shutdown_called = True
+        self._use_thread_pool(None)
         executor, self._default_executor = self._default_executor, None
         if executor is not None:
             executor.shutdown(wait=False)

@@ -9,6 +9,7 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from ferrio import _ferrio
 from ferrio.executor import ExecutorPart
 from ferrio.resolver_threads import ResolverThreads
 
@@ -66,7 +67,7 @@ class NameResolutionPart(ExecutorPart):
 
     async def _look_up(self, function: Callable[..., Any], *arguments: Any) -> Any:
         run_in_executor = self.run_in_executor
-        if getattr(run_in_executor, "__func__", None) is not ExecutorPart.run_in_executor:
+        if run_in_executor != _ferrio.EventLoop.run_in_executor.__get__(self):
             return await run_in_executor(None, function, *arguments)
         self._check_executor()
         return await self._resolver.submit(self, function, *arguments)

@@ -40,11 +40,23 @@ impl<T> InjectQueue<T> {
     /// Gives the entry back when the queue is closed.
     #[inline]
     pub fn push(&self, entry: T) -> Result<(), T> {
+        self.push_quietly(entry)?;
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// Hands `entry` to the loop without waking it: a loop that waits learns of it by the next
+    /// [`InjectQueue::wake`] only, which the caller owes.
+    ///
+    /// # Errors
+    ///
+    /// Gives the entry back when the queue is closed.
+    #[inline]
+    pub fn push_quietly(&self, entry: T) -> Result<(), T> {
         match lock(&self.entries).as_mut() {
             Some(entries) => entries.push_back(entry),
             None => return Err(entry),
         }
-        self.waker.wake();
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 //! | `task`, `future` | `ferrio.Task` and `ferrio.Future` |
 //! | `handle` | what `call_soon` and `call_later` return |
 //! | `transport` | sockets |
+//! | `thread_pool` | calls in threads: the default executor's jobs |
 //! | `awaitable` | coroutines whose body is Rust |
 //! | `sync`, `queue` | locks, events, semaphores, conditions; queues |
 //! | `streams` | `StreamReader`, `StreamWriter` and their protocol |
@@ -32,6 +33,7 @@ mod queue;
 mod streams;
 mod sync;
 mod task;
+mod thread_pool;
 mod transport;
 
 use ffi::{Method, Object, Outcome, sys};
@@ -91,6 +93,7 @@ fn fill_module(module: &Object) -> Outcome<()> {
     handle::build(module)?;
     transport::build(module)?;
     event_loop::build(module)?;
+    thread_pool::build(module)?;
     originals::load()?;
     ffi::learn_origin_depth()?;
     ffi::function::build(module)?;

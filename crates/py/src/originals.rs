@@ -67,6 +67,8 @@ pub(crate) struct Originals {
     pub(crate) python_set_result_unless_cancelled: Object,
     /// The native one, which the timer of a sleep calls; filled when it is built.
     pub(crate) set_result_unless_cancelled: ObjectCell,
+    /// `asyncio.futures._convert_future_exc`; None where there is none.
+    pub(crate) convert_future_exception: Option<Object>,
     pub(crate) names: Names,
 
     /// Whether `Condition.wait` passes a notification on when it fails (3.12.2, 3.13).
@@ -149,6 +151,9 @@ names! {
     reschedule = c"reschedule",
     uncancel = c"uncancel",
     wait = c"wait",
+    run_in_any_executor = c"_run_in_any_executor",
+    start_worker = c"_start_worker",
+    usable_default_executor = c"_usable_default_executor",
 }
 
 impl Originals {
@@ -271,6 +276,7 @@ pub(crate) fn load() -> Outcome<()> {
             .is_some(),
         python_set_result_unless_cancelled: get(&futures, c"_set_result_unless_cancelled")?,
         set_result_unless_cancelled: ObjectCell::new(),
+        convert_future_exception: futures.find_attr(&interned(c"_convert_future_exc")?)?,
         names: Names::load()?,
     };
     // A second import in the same process (after a failed one) finds the same objects.

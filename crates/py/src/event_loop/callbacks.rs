@@ -85,7 +85,7 @@ impl<'a> Call<'a> {
 
 /// Python's own words for arguments that were not given.
 #[cold]
-fn missing(method: &str, names: &[&str]) -> Raised {
+pub(super) fn missing(method: &str, names: &[&str]) -> Raised {
     let quoted: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     Raised::type_error(&format!(
         "{method}() missing {} required positional argument{}: {}",
@@ -330,7 +330,7 @@ fn deadline(when: &Object) -> Outcome<Instant> {
 }
 
 /// Debug mode: what cannot be called, or is called without being awaited, is refused.
-fn check_callback(callback: &Object, method: &str) -> Outcome<()> {
+pub(super) fn check_callback(callback: &Object, method: &str) -> Outcome<()> {
     let imports = imports();
     let coroutine = imports.is_coroutine.call1(callback)?.is_true()?
         || imports.is_coroutine_function.call1(callback)?.is_true()?;

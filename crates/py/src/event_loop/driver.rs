@@ -11,6 +11,7 @@ use crate::future::Watcher;
 use crate::handle::{Handle, describe_callback, only_ordinary};
 use crate::imports::imports;
 use crate::task::Task;
+use crate::thread_pool::Offloaded;
 
 type Core = ferrio_core::EventLoop<Entry>;
 
@@ -39,6 +40,7 @@ impl This<'_, EventLoop> {
             polled: false,
         });
         alive.in_turns.set(false);
+        alive.announce_jobs();
         alive.this().track_queued();
         match outcome {
             Ok(()) => alive.this().leave_task(),
@@ -89,7 +91,14 @@ impl Driver<Entry> for Run<'_> {
         if let Err(raised) = self.event_loop.leave_task() {
             raised.report_unraisable(&self.event_loop.object());
         }
-        released(wait)
+        // Threads are told of their jobs when they can have the interpreter.
+        match self.event_loop.take_announcement() {
+            Some(shared) => released(|| {
+                shared.announce();
+                wait()
+            }),
+            None => released(wait),
+        }
     }
 
     fn interrupted(&mut self) -> Outcome<()> {
@@ -194,6 +203,13 @@ impl Run<'_> {
                 transport.on_ready(readiness)
             }
             Entry::SocketCall(call) => call.this().on_ready(event_loop),
+            Entry::Offloaded(outcome) => {
+                event_loop.leave_task()?;
+                match outcome.settle() {
+                    Ok(()) => Ok(()),
+                    Err(raised) => self.settling_failed(raised, &outcome),
+                }
+            }
         }
     }
 
@@ -219,6 +235,17 @@ impl Run<'_> {
                 self.callback_failed(raised, &handle.into_object(), function, Some(future))
             }
         }
+    }
+
+    /// A future has refused what came of a call in a thread.
+    #[cold]
+    fn settling_failed(&self, raised: Raised, outcome: &Offloaded) -> Outcome<()> {
+        let exception = only_ordinary(raised)?;
+        let setter = outcome.setter()?;
+        let value = std::slice::from_ref(outcome.value());
+        let handle = Own::<Handle>::make(self.event_loop, &setter, value, None)?;
+        let raised = Raised::exception(&exception);
+        self.callback_failed(raised, &handle.into_object(), &setter, value.first())
     }
 
     /// The step itself failed, or the coroutine raised what has to leave the loop.
@@ -263,6 +290,7 @@ impl Run<'_> {
             Entry::Done { function, .. } => function.clone(),
             Entry::Io { transport, .. } => transport.clone().into_object(),
             Entry::SocketCall(call) => call.clone().into_object(),
+            Entry::Offloaded(outcome) => outcome.future().clone(),
         };
         let started = self
             .event_loop

@@ -8,6 +8,7 @@ use super::socket_calls::SocketCall;
 use crate::ffi::{Object, Own, Visitor};
 use crate::handle::Handle;
 use crate::task::Task;
+use crate::thread_pool::Offloaded;
 use crate::transport::AnyTransport;
 
 /// One thing to run.
@@ -31,10 +32,13 @@ pub(crate) enum Entry {
     },
     /// The socket of a `sock_*` call is ready.
     SocketCall(Own<SocketCall>),
+    /// A call that was made in a thread has come to its end.
+    Offloaded(Offloaded),
 }
 
 // SAFETY: entries cross threads only through the inject queue, whose two ends hold the
-// interpreter when they touch one: `call_soon_threadsafe` and the loop's own turn.
+// interpreter when they touch one: `call_soon_threadsafe`, a thread of the loop's pool, and the
+// loop's own turn.
 unsafe impl Send for Entry {}
 
 impl Entry {
@@ -54,6 +58,7 @@ impl Entry {
             }
             Entry::Io { transport, .. } => transport.visit(visitor),
             Entry::SocketCall(call) => visitor.own(call),
+            Entry::Offloaded(outcome) => outcome.visit(visitor),
         }
     }
 }

@@ -8,6 +8,7 @@ mod callbacks;
 mod driver;
 mod entry;
 mod file_watch;
+mod offload;
 mod overrides;
 mod python;
 mod socket_calls;
@@ -17,6 +18,7 @@ mod watched_files;
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int};
+use std::sync::Arc;
 
 pub(crate) use entry::Entry;
 use ferrio_core::{Instant, TimerKey};
@@ -31,6 +33,7 @@ use crate::ffi::{
 };
 use crate::handle::Handle;
 use crate::imports::imports;
+use crate::thread_pool::{Shared, ThreadPool};
 use crate::transport::{AnyTransport, Gathering};
 
 /// The native part of an event loop.
@@ -65,6 +68,10 @@ pub(crate) struct EventLoop {
     watched_files: RefCell<WatchedFiles>,
     /// The handle being run, in debug mode.
     current_handle: Slot<Own<Handle>>,
+    /// That of the default executor, once it is made and while it takes jobs.
+    thread_pool: Slot<Own<ThreadPool>>,
+    /// A pool with jobs that its threads have not been told of.
+    unannounced: Cell<Option<Arc<Shared>>>,
     /// What transports share: the receive buffer and the writes that the turn gathers.
     pub(crate) gathering: Gathering,
 }
@@ -107,6 +114,8 @@ unsafe impl Native for EventLoop {
             sources: RefCell::new(Sources::default()),
             watched_files: RefCell::new(WatchedFiles::default()),
             current_handle: Slot::new(),
+            thread_pool: Slot::new(),
+            unannounced: Cell::new(None),
             gathering: Gathering::default(),
         })
     }
@@ -124,6 +133,7 @@ unsafe impl Native for EventLoop {
         self.task_factory.visit(visitor)?;
         self.spare_context.visit(visitor)?;
         self.current_handle.visit(visitor)?;
+        self.thread_pool.visit(visitor)?;
         self.gathering.visit(visitor)?;
         // Borrowed only while the table is being changed, when nothing of it is garbage.
         if let Ok(files) = self.watched_files.try_borrow() {
@@ -142,6 +152,7 @@ unsafe impl Native for EventLoop {
         self.gathering.clear();
         self.task_factory.clear();
         self.spare_context.clear();
+        self.thread_pool.clear();
     }
 }
 
@@ -229,6 +240,7 @@ impl EventLoop {
         }
         self.owner_process.set(Some(process));
         self.thread.set(None);
+        self.unannounced.take();
         self.core.abandon();
         self.update_plain();
     }
@@ -320,6 +332,7 @@ impl This<'_, EventLoop> {
         self.gathering.clear();
         self.task_factory.clear();
         self.spare_context.clear();
+        self.thread_pool.clear();
     }
 
     /// The transport that owns the descriptor, whether or not it is watched.

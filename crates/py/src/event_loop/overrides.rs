@@ -7,6 +7,7 @@
 //! once a turn.
 
 use std::cell::Cell;
+use std::ffi::CStr;
 
 use crate::ffi::{Native, Object, Outcome, This, interned, sys, text};
 
@@ -20,6 +21,7 @@ pub(crate) struct Overrides {
     time: Cell<bool>,
     create_future: Cell<bool>,
     create_task: Cell<bool>,
+    call_soon_threadsafe: Cell<bool>,
     /// The class's version tag when this was filled; 0 is never valid.
     version: Cell<u32>,
 }
@@ -43,6 +45,11 @@ impl Overrides {
     #[inline]
     pub(super) fn create_task(&self) -> bool {
         self.create_task.get()
+    }
+
+    #[inline]
+    pub(super) fn call_soon_threadsafe(&self) -> bool {
+        self.call_soon_threadsafe.get()
     }
 
     #[inline]
@@ -74,6 +81,10 @@ impl This<'_, EventLoop> {
             (c"time", &self.overrides.time),
             (c"create_future", &self.overrides.create_future),
             (c"create_task", &self.overrides.create_task),
+            (
+                c"call_soon_threadsafe",
+                &self.overrides.call_soon_threadsafe,
+            ),
         ] {
             let name = interned(name)?;
             let mine = base.get_attr(&name)?;
@@ -100,19 +111,23 @@ impl This<'_, EventLoop> {
     /// `__setattr__`: an attribute that hides one of our methods changes what is called.
     pub(super) fn set_attribute(self, name: &Object, value: Option<&Object>) -> Outcome<()> {
         self.object().generic_set_attr(name, value)?;
-        // SAFETY: attribute names are text, which generic_set_attr has checked.
-        let hides = [
+        let is = |known: &CStr| {
+            // SAFETY: attribute names are text, which generic_set_attr has checked.
+            unsafe { sys::PyUnicode_CompareWithASCIIString(name.as_ptr(), known.as_ptr()) == 0 }
+        };
+        if is(c"_default_executor") {
+            // Whatever it is now, `_use_thread_pool()` says it if it is ours.
+            self.thread_pool.clear();
+        }
+        let replaceable = [
             c"call_soon",
             c"call_at",
             c"time",
             c"create_future",
             c"create_task",
-        ]
-        .iter()
-        .any(|known| unsafe {
-            sys::PyUnicode_CompareWithASCIIString(name.as_ptr(), known.as_ptr()) == 0
-        });
-        if hides {
+            c"call_soon_threadsafe",
+        ];
+        if replaceable.into_iter().any(is) {
             self.look_for_overrides()?;
         }
         Ok(())

@@ -84,6 +84,18 @@ fn scheduling() -> Vec<Method> {
             |this: Self_<'_>| this.get_task_factory(),
             c"Return the task factory, or None.",
         ),
+        Method::any_arguments(
+            c"run_in_executor",
+            |this: Self_<'_>, arguments: Arguments<'_>| this.run_in_executor(arguments),
+            c"Run `func(*args)` in `executor`; return a future of the loop with its outcome.\n\n\
+            `executor=None` is the default executor, which is made at its first use.\n\
+            Raises RuntimeError when the loop is closed or its default executor was shut down.",
+        ),
+        Method::one_argument(
+            c"_use_thread_pool",
+            |this: Self_<'_>, pool: &Object| this.use_thread_pool(pool),
+            c"Give the default executor's jobs to `pool`; None when the executor is not ferrio's.",
+        ),
         Method::named_argument(
             c"_add_handle",
             || ("_add_handle", c"handle"),

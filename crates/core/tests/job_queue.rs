@@ -1,0 +1,189 @@
+//! Jobs and the threads that do them: nothing is lost, whenever it is announced.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use ferrio_core::job_queue::{Announcement, JobQueue, Pushed, WARM};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until so many threads are idle.
+fn wait_for_idle<J>(queue: &JobQueue<J>, count: usize) {
+    while queue.stats().idle != count {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn threads_are_wanted_up_to_the_limit() {
+    let queue = JobQueue::new(2);
+    assert_eq!(queue.push(1, Announcement::Now), Ok(Pushed::WantsThread));
+    assert_eq!(queue.push(2, Announcement::Now), Ok(Pushed::WantsThread));
+    assert_eq!(queue.push(3, Announcement::Now), Ok(Pushed::Taken));
+    assert_eq!(queue.stats().queued, 3);
+}
+
+#[test]
+fn a_thread_that_could_not_be_started_gives_the_only_job_back() {
+    let queue = JobQueue::new(2);
+    assert_eq!(queue.push(1, Announcement::Now), Ok(Pushed::WantsThread));
+    assert_eq!(queue.thread_failed(), Some(1));
+    assert_eq!(queue.push(2, Announcement::Now), Ok(Pushed::WantsThread));
+    assert_eq!(queue.push(3, Announcement::Now), Ok(Pushed::WantsThread));
+    // The first thread will come to both.
+    assert_eq!(queue.thread_failed(), None);
+    assert_eq!(queue.stats().queued, 2);
+}
+
+#[test]
+fn after_a_shutdown_what_is_queued_is_done_and_nothing_is_taken() {
+    let queue = JobQueue::new(1);
+    assert_eq!(queue.push(1, Announcement::Now), Ok(Pushed::WantsThread));
+    queue.shut_down();
+    assert_eq!(queue.push(2, Announcement::Now), Err(2));
+    assert_eq!(queue.next(|| {}), Some(1));
+    assert_eq!(queue.next(|| {}), None);
+    assert_eq!(queue.stats().threads, 0);
+}
+
+#[test]
+fn what_has_not_begun_can_be_taken_out() {
+    let queue = JobQueue::new(1);
+    for job in 0..3 {
+        assert!(queue.push(job, Announcement::MayWait).is_ok());
+    }
+    assert_eq!(queue.take_waiting(), [0, 1, 2]);
+    queue.shut_down();
+    assert_eq!(queue.next(|| {}), None);
+}
+
+#[test]
+fn a_shutdown_ends_threads_that_wait() {
+    let queue = Arc::new(JobQueue::<u32>::new(3));
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            assert_eq!(queue.push(0, Announcement::Now), Ok(Pushed::WantsThread));
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || while queue.next(|| {}).is_some() {})
+        })
+        .collect();
+    wait_for_idle(&queue, 3);
+    queue.shut_down();
+    for thread in threads {
+        thread.join().expect("it does not panic");
+    }
+}
+
+#[test]
+fn a_thread_is_idle_when_it_says_that_a_job_is_done() {
+    let queue = Arc::new(JobQueue::new(4));
+    let (done, is_done) = channel();
+    let worker = Arc::clone(&queue);
+    assert_eq!(queue.push(0, Announcement::Now), Ok(Pushed::WantsThread));
+    let thread = thread::spawn(move || {
+        let mut last = None;
+        while let Some(job) = worker.next(|| {
+            if let Some(job) = last {
+                done.send(job).expect("somebody listens");
+            }
+        }) {
+            last = Some(job);
+        }
+    });
+    for job in 1..2_000 {
+        assert_eq!(is_done.recv_timeout(PATIENCE), Ok(job - 1));
+        let announcement = if job % 2 == 0 {
+            Announcement::Now
+        } else {
+            Announcement::MayWait
+        };
+        // Never one more thread.
+        match queue.push(job, announcement) {
+            Ok(Pushed::Taken) => {}
+            Ok(Pushed::Unannounced) => queue.announce(),
+            other => panic!("{other:?}"),
+        }
+    }
+    queue.shut_down();
+    thread.join().expect("it does not panic");
+}
+
+#[test]
+fn a_job_that_is_never_announced_is_done_all_the_same() {
+    let queue = Arc::new(JobQueue::new(1));
+    let (done, is_done) = channel();
+    let worker = Arc::clone(&queue);
+    assert_eq!(queue.push(0, Announcement::Now), Ok(Pushed::WantsThread));
+    let thread = thread::spawn(move || {
+        while let Some(job) = worker.next(|| {}) {
+            done.send(job).expect("somebody listens");
+        }
+    });
+    let mut deferred = 0;
+    for job in 1..200 {
+        assert_eq!(is_done.recv_timeout(PATIENCE), Ok(job - 1));
+        wait_for_idle(&queue, 1);
+        deferred += usize::from(queue.push(job, Announcement::MayWait) == Ok(Pushed::Unannounced));
+    }
+    assert_eq!(is_done.recv_timeout(PATIENCE), Ok(199));
+    assert!(deferred > 0);
+    queue.shut_down();
+    thread.join().expect("it does not panic");
+}
+
+#[test]
+fn a_thread_that_has_been_idle_for_long_is_woken_at_once() {
+    let queue = Arc::new(JobQueue::new(1));
+    assert_eq!(queue.push(0, Announcement::Now), Ok(Pushed::WantsThread));
+    let worker = Arc::clone(&queue);
+    let thread = thread::spawn(move || while worker.next(|| {}).is_some() {});
+    wait_for_idle(&queue, 1);
+    loop {
+        thread::sleep(2 * WARM);
+        match queue.push(0, Announcement::MayWait) {
+            Ok(Pushed::Taken) => break,
+            // The machine was slow: the thread had not gone cold yet.
+            Ok(Pushed::Unannounced) => wait_for_idle(&queue, 1),
+            other => panic!("{other:?}"),
+        }
+    }
+    queue.shut_down();
+    thread.join().expect("it does not panic");
+}
+
+#[test]
+fn many_jobs_by_many_threads_are_done_once_each() {
+    let queue = Arc::new(JobQueue::new(8));
+    let (done, is_done) = channel();
+    let mut threads = Vec::new();
+    for job in 0..5_000_usize {
+        let announcement = if job % 3 == 0 {
+            Announcement::Now
+        } else {
+            Announcement::MayWait
+        };
+        if queue.push(job, announcement) == Ok(Pushed::WantsThread) {
+            let (queue, done) = (Arc::clone(&queue), done.clone());
+            threads.push(thread::spawn(move || {
+                while let Some(job) = queue.next(|| {}) {
+                    done.send(job).expect("somebody listens");
+                }
+            }));
+        }
+        if job % 100 == 0 {
+            queue.announce();
+        }
+    }
+    assert!(threads.len() <= 8);
+    let mut all: Vec<usize> = (0..5_000)
+        .map(|_| is_done.recv_timeout(PATIENCE).expect("every job is done"))
+        .collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..5_000));
+    queue.shut_down();
+    for thread in threads {
+        thread.join().expect("it does not panic");
+    }
+}
