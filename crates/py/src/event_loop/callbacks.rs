@@ -8,7 +8,7 @@ use ferrio_core::Instant;
 use super::sources::{Side, file_descriptor, file_number, invalid_descriptor};
 use super::{Entry, EventLoop};
 use crate::ffi::{Arguments, Object, Outcome, Own, Raised, This, none, sys, thread_id};
-use crate::handle::{Handle, ThreadSafeHandle, TimerHandle};
+use crate::handle::{Handle, ThreadSafeHandle, TimerHandle, When};
 use crate::imports::imports;
 
 /// A variadic call's arguments, taken apart.
@@ -171,16 +171,21 @@ impl This<'_, EventLoop> {
         if !self.is_running() {
             self.refresh_overrides()?;
         }
-        let now = if self.overrides.time() {
-            self.object().call_method(&imports().names.time, &[])?
-        } else {
-            self.time()?
+        let sum;
+        let when = match exact_seconds(delay) {
+            Some(seconds) if !self.overrides.time() => {
+                When::Computed(self.core.now().as_secs_f64() + seconds)
+            }
+            _ => {
+                let now = self.object().call_method(&imports().names.time, &[])?;
+                sum = now.add(delay)?;
+                When::Given(&sum)
+            }
         };
-        let when = now.add(delay)?;
         if self.overrides.call_at() {
-            return self.call_overridden_at(&when, &call);
+            return self.call_overridden_at(&when.to_object()?, &call);
         }
-        self.schedule_at(&when, &call, "call_later")
+        self.schedule_at(when, &call, "call_later")
     }
 
     pub(super) fn call_at(self, arguments: Arguments<'_>) -> Outcome<Object> {
@@ -188,7 +193,7 @@ impl This<'_, EventLoop> {
         let Some(when) = call.leading.and_then(Object::some) else {
             return Err(Raised::type_error("when cannot be None"));
         };
-        self.schedule_at(when, &call, "call_at")
+        self.schedule_at(When::Given(when), &call, "call_at")
     }
 
     /// `call_later` goes through a subclass's `call_at`, as in asyncio.
@@ -222,6 +227,7 @@ impl This<'_, EventLoop> {
         if !self.is_plain() || self.overrides.call_at() {
             return Ok(None);
         }
+        let when = When::Given(when);
         let timer = Own::<TimerHandle>::make(self, when, callback, &[], None)?;
         self.start_timer(&timer, deadline(when)?);
         Ok(Some(timer))
@@ -237,10 +243,13 @@ impl This<'_, EventLoop> {
     fn start_timer(self, timer: &Own<TimerHandle>, deadline: Instant) {
         let entry = Entry::Handle(timer.clone().into_handle());
         timer.scheduled_as(self.core.add_timer(deadline, entry));
+        if self.is_in_turns() {
+            self.untracked_timers.set(true);
+        }
     }
 
     #[inline]
-    fn schedule_at(self, when: &Object, call: &Call<'_>, method: &str) -> Outcome<Object> {
+    fn schedule_at(self, when: When<'_>, call: &Call<'_>, method: &str) -> Outcome<Object> {
         self.check_call(call.callback, method)?;
         let deadline = deadline(when)?;
         let timer =
@@ -317,11 +326,29 @@ impl This<'_, EventLoop> {
     }
 }
 
+/// The value of a float, or of an int so small that it is a float's exactly.
+#[inline]
+fn exact_seconds(delay: &Object) -> Option<f64> {
+    const EXACT: i64 = 1 << 53;
+    // SAFETY: questions about a live object, by its exact type, and none that can fail.
+    unsafe {
+        if sys::PyFloat_CheckExact(delay.as_ptr()) != 0 {
+            return Some(sys::PyFloat_AsDouble(delay.as_ptr()));
+        }
+        if sys::PyLong_CheckExact(delay.as_ptr()) == 0 {
+            return None;
+        }
+    }
+    let seconds = delay.as_integer().filter(|seconds| seconds.abs() < EXACT)?;
+    #[allow(clippy::cast_precision_loss, reason = "it is small enough to be exact")]
+    Some(seconds as f64)
+}
+
 /// The point in time that `when` names.
 ///
 /// NaN compares as neither early nor late, so asyncio fires such a timer at once; so do we.
 #[inline]
-fn deadline(when: &Object) -> Outcome<Instant> {
+fn deadline(when: When<'_>) -> Outcome<Instant> {
     let seconds = when.to_f64()?;
     if seconds.is_nan() {
         return Ok(Instant::from_nanos(i64::MIN));

@@ -68,11 +68,15 @@ impl This<'_, EventLoop> {
     /// garbage, and all that waits in it too.
     fn track_queued(self) {
         self.core.collect_injected();
-        self.core.for_each_ready(|entry| {
+        let track = |entry: &Entry| {
             if let Entry::Handle(handle) = entry {
                 handle.this().track();
             }
-        });
+        };
+        self.core.for_each_ready(track);
+        if self.untracked_timers.take() {
+            self.core.for_each_timer(track);
+        }
     }
 }
 

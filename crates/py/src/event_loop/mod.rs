@@ -57,6 +57,9 @@ pub(crate) struct EventLoop {
     thread: Cell<Option<u64>>,
     /// Whether turns are being run: from then on nothing that waits in the queue is garbage.
     in_turns: Cell<bool>,
+    /// Whether a timer was set in these turns: it may be one that the garbage collector was not
+    /// shown.
+    untracked_timers: Cell<bool>,
     /// An empty context for the next callback that needs one.
     pub(crate) spare_context: ObjectCell,
     task_factory: ObjectCell,
@@ -107,6 +110,7 @@ unsafe impl Native for EventLoop {
             overrides: Overrides::default(),
             thread: Cell::new(None),
             in_turns: Cell::new(false),
+            untracked_timers: Cell::new(false),
             spare_context: ObjectCell::new(),
             task_factory: ObjectCell::new(),
             slow_callback_duration: ObjectCell::with(Object::from_f64(0.1)?),

@@ -50,10 +50,38 @@ pub(crate) struct Handle {
 pub(crate) struct TimerHandle {
     /// First, so that one's methods work on the other.
     handle: Handle,
-    /// Loop time in seconds.
+    /// Loop time in seconds, as the caller gave it; otherwise empty until somebody asks.
     when: ObjectCell,
+    /// Loop time in seconds, as `call_later` came to it.
+    computed: Cell<Option<f64>>,
     /// Its place in the loop's heap, until it fires or is cancelled.
     key: Cell<Option<TimerKey>>,
+}
+
+/// When a timer is due, in seconds of loop time.
+#[derive(Clone, Copy)]
+pub(crate) enum When<'a> {
+    /// By the caller's own object, of whatever type.
+    Given(&'a Object),
+    /// By the loop's reckoning: there is no object until somebody asks for one.
+    Computed(f64),
+}
+
+impl When<'_> {
+    #[inline]
+    pub(crate) fn to_f64(self) -> Outcome<f64> {
+        match self {
+            When::Given(when) => when.to_f64(),
+            When::Computed(seconds) => Ok(seconds),
+        }
+    }
+
+    pub(crate) fn to_object(self) -> Outcome<Object> {
+        match self {
+            When::Given(when) => Ok(when.clone()),
+            When::Computed(seconds) => Object::from_f64(seconds),
+        }
+    }
 }
 
 /// Positional arguments: mostly none or one, which need no tuple.
@@ -122,6 +150,7 @@ unsafe impl Native for TimerHandle {
         Ok(TimerHandle {
             handle: Handle::empty(),
             when: ObjectCell::new(),
+            computed: Cell::new(None),
             key: Cell::new(None),
         })
     }
@@ -260,21 +289,30 @@ impl Own<Handle> {
 }
 
 impl Own<TimerHandle> {
-    /// A handle that is due at `when`, in seconds of loop time; its key comes with
-    /// [`TimerHandle::scheduled_as`].
+    /// A handle that is due at `when`; its key comes with [`TimerHandle::scheduled_as`]. As with
+    /// [`Own::<Handle>::make_queued`] the garbage collector does not see it while the loop runs.
     #[inline]
     pub(crate) fn make(
         event_loop: This<'_, EventLoop>,
-        when: &Object,
+        when: When<'_>,
         callback: &Object,
         arguments: &[Object],
         context: Option<&Object>,
     ) -> Outcome<Own<TimerHandle>> {
-        Own::new(TimerHandle {
+        let (given, computed) = match when {
+            When::Given(when) => (ObjectCell::with(when.clone()), None),
+            When::Computed(seconds) => (ObjectCell::new(), Some(seconds)),
+        };
+        let made = Own::new_untracked(TimerHandle {
             handle: Handle::bound(event_loop, callback, arguments, context)?,
-            when: ObjectCell::with(when.clone()),
+            when: given,
+            computed: Cell::new(computed),
             key: Cell::new(None),
-        })
+        })?;
+        if !event_loop.is_in_turns() {
+            made.this().track();
+        }
+        Ok(made)
     }
 
     pub(crate) fn into_handle(self) -> Own<Handle> {
@@ -442,7 +480,10 @@ impl This<'_, Handle> {
         if let Some(representation) = self.representation.get() {
             return Ok(representation);
         }
-        let timer = This::<TimerHandle>::from_object(&self.object()).and_then(|timer| timer.when());
+        let timer = match This::<TimerHandle>::from_object(&self.object()) {
+            Some(timer) => timer.when()?,
+            None => None,
+        };
         let mut parts = vec![
             if timer.is_some() {
                 "TimerHandle"
@@ -480,8 +521,11 @@ impl This<'_, Handle> {
 }
 
 impl This<'_, TimerHandle> {
-    fn when(self) -> Option<Object> {
-        self.value().when.get()
+    fn when(self) -> Outcome<Option<Object>> {
+        if let (None, Some(seconds)) = (self.value().when.get(), self.computed.get()) {
+            self.value().when.set(Object::from_f64(seconds)?);
+        }
+        Ok(self.value().when.get())
     }
 
     /// `cancel()`: the timer leaves the heap.

@@ -71,7 +71,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     )
     .only_from_rust()
     .compare(compare)
-    .hash(|this| match this.when() {
+    .hash(|this| match this.when()? {
         // SAFETY: a live object; -1 means that it cannot be hashed.
         Some(when) => match unsafe { sys::PyObject_Hash(when.as_ptr()) } {
             -1 => Err(crate::ffi::Raised::NOW),
@@ -90,7 +90,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         ),
         Method::no_arguments(
             c"when",
-            |this: This<'_, TimerHandle>| Ok(this.when().unwrap_or_else(none)),
+            |this: This<'_, TimerHandle>| Ok(this.when()?.unwrap_or_else(none)),
             c"Return the loop time at which the call is due, in seconds.",
         ),
     ]))
@@ -98,7 +98,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         identity::class_attribute::<TimerHandle, _>(|| &imports().asyncio_timer_handle),
         GetSet::read_only(
             c"_when",
-            |this: This<'_, TimerHandle>| Ok(this.when().unwrap_or_else(none)),
+            |this: This<'_, TimerHandle>| Ok(this.when()?.unwrap_or_else(none)),
             c"The loop time at which the call is due, in seconds.",
         ),
         GetSet::read_only(
@@ -158,7 +158,7 @@ fn compare(this: This<'_, TimerHandle>, other: &Object, operation: c_int) -> Out
     let Some(other) = This::<TimerHandle>::from_object(other) else {
         return Ok(None);
     };
-    let (Some(mine), Some(theirs)) = (this.when(), other.when()) else {
+    let (Some(mine), Some(theirs)) = (this.when()?, other.when()?) else {
         return Ok(None);
     };
     let (mine, theirs) = (mine.to_f64()?, theirs.to_f64()?);
@@ -175,7 +175,7 @@ fn compare(this: This<'_, TimerHandle>, other: &Object, operation: c_int) -> Out
 
 fn equal(this: This<'_, TimerHandle>, other: This<'_, TimerHandle>) -> Outcome<bool> {
     let (mine, theirs) = (this.upcast::<Handle>(), other.upcast::<Handle>());
-    let (Some(when), Some(other_when)) = (this.when(), other.when()) else {
+    let (Some(when), Some(other_when)) = (this.when()?, other.when()?) else {
         return Ok(false);
     };
     let callback = |handle: This<'_, Handle>| handle.callback.get().unwrap_or_else(none);
