@@ -81,6 +81,61 @@ def test_a_handle_that_was_queued_in_the_last_turn_is_no_leak(make_loop, from_a_
     assert reference() is None
 
 
+@pytest.mark.parametrize("end", ["fire", "cancel", "close"])
+def test_a_kept_timer_is_no_leak(make_loop, end):
+    """Set while the loop ran, it stands in the heap unseen by the collector until then."""
+    loop = make_loop()
+    owner = Owner()
+
+    def schedule():
+        delay = 0 if end == "fire" else 3600
+        owner.handle = loop.call_later(delay, owner.called)
+
+    loop.call_soon(schedule)
+    run_until_idle(loop)
+    owner.loop = loop
+    if end == "cancel":
+        loop.call_soon(owner.handle.cancel)
+        run_until_idle(loop)
+    loop.close()
+    reference = weakref.ref(owner)
+    del owner, schedule, loop
+    gc.collect()
+    assert reference() is None
+
+
+def test_timers_that_wait_survive_a_collection_in_the_middle_of_a_run(loop):
+    fired = []
+
+    async def main():
+        for number in range(100):
+            loop.call_later(0.001, fired.append, number)
+        gc.collect()
+        while len(fired) < 100:
+            await asyncio.sleep(0.001)
+
+    loop.run_until_complete(main())
+    assert fired == list(range(100))
+
+
+def test_a_timer_and_a_loop_that_nobody_holds_any_more(implementation):
+    """The timer leads to the loop, and the loop to the timer."""
+    loop = implementation.EventLoop()
+    owner = Owner()
+
+    def schedule():
+        owner.loop = loop
+        owner.handle = loop.call_later(3600, owner.called)
+
+    loop.call_soon(schedule)
+    run_until_idle(loop)
+    reference = weakref.ref(owner)
+    with pytest.warns(ResourceWarning, match="unclosed event loop"):
+        del owner, schedule, loop
+        gc.collect()
+    assert reference() is None
+
+
 def test_a_collection_in_the_middle_of_a_run_leaves_queued_calls_alone(loop):
     called = []
 
