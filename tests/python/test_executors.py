@@ -336,7 +336,15 @@ def test_what_has_not_begun_is_cancelled_by_a_shutdown_that_says_so(loop):
     loop.run_until_complete(loop.run_in_executor(None, int))
     executor = loop._default_executor
     release = threading.Event()
-    running = [executor.submit(release.wait, 60) for _ in range(executor._max_workers)]
+    started = threading.Semaphore(0)
+
+    def block():
+        started.release()
+        return release.wait(60)
+
+    running = [executor.submit(block) for _ in range(executor._max_workers)]
+    for _ in running:
+        assert started.acquire(timeout=60)
     waiting = executor.submit(int)
     executor.shutdown(wait=False, cancel_futures=True)
     release.set()
