@@ -250,6 +250,7 @@ class TestGenerator:
         generator = library.as_completed([])
         assert isinstance(generator, types.GeneratorType)
         assert inspect.isgenerator(generator)
+        assert not inspect.isawaitable(generator)
         assert isinstance(generator, collections.abc.Generator)
         assert iter(generator) is generator
 

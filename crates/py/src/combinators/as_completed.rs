@@ -436,7 +436,7 @@ fn method_table() -> Vec<Method> {
 
 fn attribute_table() -> Vec<GetSet> {
     type Self_<'a> = This<'a, AsCompleted>;
-    vec![
+    let mut table = vec![
         crate::identity::class_attribute::<AsCompleted, _>(|| &originals().as_completed_class),
         GetSet::instance_dict(),
         GetSet::read_only(
@@ -454,5 +454,14 @@ fn attribute_table() -> Vec<GetSet> {
             |this: Self_<'_>| Ok(this.timer.get().unwrap_or_else(none)),
             c"The timer of the timeout, or None.",
         ),
-    ]
+    ];
+    if cfg!(not(Py_3_13)) {
+        // `inspect.isawaitable` looks at a generator's code.
+        table.push(GetSet::read_only(
+            c"gi_code",
+            |_: Self_<'_>| get(&originals().as_completed, c"__code__"),
+            c"The code of asyncio's generator.",
+        ));
+    }
+    table
 }
