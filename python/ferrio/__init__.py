@@ -30,6 +30,7 @@ from typing import Any as _Any
 from ferrio import call_graphs as _call_graphs
 from ferrio import registry as _registry
 from ferrio._ferrio import (
+    Barrier,
     BoundedSemaphore,
     Condition,
     Event,
@@ -121,6 +122,7 @@ def _deprecated_policy(name: str) -> _Any:
 
 
 __all__ = [
+    "Barrier",
     "BoundedSemaphore",
     "Condition",
     "Event",

@@ -502,6 +502,10 @@ class BoundedSemaphore(asyncio.BoundedSemaphore, Semaphore):
     def __init__(self, value: int = 1) -> None: ...
 
 @disjoint_base
+class Barrier(asyncio.Barrier):
+    def __init__(self, parties: int) -> None: ...
+
+@disjoint_base
 class Queue(asyncio.Queue[_Result]):
     def __init__(self, maxsize: int = 0) -> None: ...
 

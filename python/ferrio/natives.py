@@ -27,6 +27,7 @@ PLACES: tuple[ModuleType, ...] = (
 )
 
 NAMES = (
+    "Barrier",
     "BoundedSemaphore",
     "Condition",
     "Event",

@@ -40,6 +40,10 @@ def functions(library):
         queue.put,
         queue.join,
         library.wait_for,
+        library.Barrier(1).wait,
+        library.Barrier(1).reset,
+        library.Barrier(1).abort,
+        library.Barrier(1).__aenter__,
         library.Timeout(None).__aenter__,
         library.Timeout(None).__aexit__,
     ]

@@ -419,8 +419,10 @@ def test_wait_for_passes_on_what_comes_of_it(library, run, timeout):
         queue = library.Queue()
         loop.call_soon(queue.put_nowait, 4)
         assert await library.wait_for(queue.get(), timeout) == 4
-        with pytest.raises(TypeError):
-            await library.wait_for(5, timeout)
+        # Before 3.12 a timer is left behind.
+        if timeout is None or sys.version_info >= (3, 12):
+            with pytest.raises(TypeError):
+                await library.wait_for(5, timeout)
 
     run(main())
 
@@ -520,29 +522,22 @@ def test_wait_for_cancelled_from_outside(library, loop, task_class):
     assert ends == ["cancelled"]
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs no task before 3.12")
 def test_wait_for_outside_a_task(library, loop):
-    """Before 3.12 it needs none."""
     failures = []
     awaited = asyncio.sleep(0)
-    waiting = library.wait_for(awaited, 1000)
 
     def step():
         try:
-            waiting.send(None)
+            library.wait_for(awaited, 1000).send(None)
         except RuntimeError as error:
             failures.append(str(error))
 
     loop.call_soon(step)
     loop.call_soon(loop.stop)
     loop.run_forever()
-    waiting.close()
     awaited.close()
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            loop.run_until_complete(task)
-    expected = ["Timeout should be used inside a task"] if sys.version_info >= (3, 12) else []
-    assert failures == expected
+    assert failures == ["Timeout should be used inside a task"]
 
 
 def test_never_awaited(library):

@@ -24,7 +24,8 @@ use crate::originals::originals;
 use crate::queue::{Get, Join, Put};
 use crate::streams::{Drain, DrainHelper, ReadStream, WaitClosed};
 use crate::sync::{
-    AcquireLock, AcquireSemaphore, Enter, Exit, WaitCondition, WaitEvent, WaitForPredicate,
+    AcquireLock, AcquireSemaphore, ChangeBarrier, Enter, Exit, WaitBarrier, WaitCondition,
+    WaitEvent, WaitForPredicate,
 };
 use crate::task::Task;
 
@@ -103,6 +104,8 @@ plans! {
     WaitClosed,
     Wait,
     WaitForOne,
+    WaitBarrier,
+    ChangeBarrier,
 }
 
 /// Where a coroutine is in its life.
@@ -323,7 +326,7 @@ fn release_with(raised: Raised, plan: Plan) -> Raised {
     let exception = raised.take();
     drop(plan);
     if !stopped {
-        return Raised::exception(&exception);
+        return Raised::with_its_context(exception);
     }
     let replacement = Raised::runtime_error("coroutine raised StopIteration").take();
     let names = &crate::imports::imports().names;

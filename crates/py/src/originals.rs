@@ -14,6 +14,12 @@ pub(crate) struct Originals {
     pub(crate) condition: Object,
     pub(crate) semaphore: Object,
     pub(crate) bounded_semaphore: Object,
+    pub(crate) barrier: Object,
+    /// `_BarrierState`, the enumeration of what a barrier is doing.
+    pub(crate) barrier_state: Object,
+    pub(crate) broken_barrier_error: Object,
+    /// `asyncio.locks`.
+    pub(crate) locks_module: Object,
     pub(crate) queue: Object,
     pub(crate) priority_queue: Object,
     pub(crate) lifo_queue: Object,
@@ -237,6 +243,10 @@ pub(crate) fn load() -> Outcome<()> {
         condition,
         semaphore,
         bounded_semaphore: get(&locks, c"BoundedSemaphore")?,
+        barrier: get(&locks, c"Barrier")?,
+        barrier_state: get(&locks, c"_BarrierState")?,
+        broken_barrier_error: get(&module(c"asyncio.exceptions")?, c"BrokenBarrierError")?,
+        locks_module: locks.clone(),
         context_manager: get(&locks, c"_ContextManagerMixin")?,
         queue: get(&queues, c"Queue")?,
         priority_queue: get(&queues, c"PriorityQueue")?,

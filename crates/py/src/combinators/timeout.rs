@@ -9,12 +9,13 @@ use crate::event_loop::EventLoop;
 use crate::ffi::{
     Attribute, FreeList, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
     Progress, Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none,
-    receiver, required, sys, text,
+    receiver, sys, text,
 };
 use crate::handle::TimerHandle;
 use crate::imports::imports;
 use crate::originals::{get, originals};
-use crate::sync::{Pickled, StandsIn, class_attribute, pickled_methods};
+use crate::sync::{Enumeration, Pickled, StandsIn, class_attribute, pickled_methods};
+use crate::task::Task;
 
 /// Where a timeout is in its life.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,8 +32,8 @@ enum State {
     Exited,
 }
 
-impl State {
-    const ALL: [State; 5] = [
+impl Enumeration for State {
+    const ALL: &'static [State] = &[
         State::Created,
         State::Entered,
         State::Expiring,
@@ -40,8 +41,7 @@ impl State {
         State::Exited,
     ];
 
-    /// What asyncio calls it.
-    fn name(self) -> &'static str {
+    fn value(self) -> &'static str {
         match self {
             State::Created => "created",
             State::Entered => "active",
@@ -50,27 +50,9 @@ impl State {
             State::Exited => "finished",
         }
     }
-}
 
-/// `_state` is a member of asyncio's enumeration.
-impl Attribute for Cell<State> {
-    fn read(&self) -> Outcome<Object> {
-        originals().timeout_state.call1(&text(self.get().name())?)
-    }
-
-    fn write(&self, value: Option<&Object>, name: &str) -> Outcome<()> {
-        let member = originals().timeout_state.call1(required(value, name)?)?;
-        let given = member.get_attr(&text("value")?)?.to_text()?;
-        let state = State::ALL.into_iter().find(|state| state.name() == given);
-        match state {
-            Some(state) => self.set(state),
-            None => {
-                return Err(Raised::value_error(&format!(
-                    "no state of a Timeout: {given}"
-                )));
-            }
-        }
-        Ok(())
+    fn class() -> &'static Object {
+        &originals().timeout_state
     }
 }
 
@@ -166,10 +148,7 @@ impl Own<Timeout> {
     pub(super) fn after(delay: &Object) -> Outcome<Own<Timeout>> {
         let event_loop = running_loop()?;
         let when = match delay.some() {
-            Some(delay) => {
-                let now = time_of(&event_loop)?;
-                Some(now.add(delay)?)
-            }
+            Some(delay) => Some(time_after(&event_loop, delay)?),
             None => None,
         };
         Own::new(Timeout::at(when))
@@ -198,7 +177,7 @@ impl This<'_, Timeout> {
         self.value().cancelling.set(cancelling(&task)?);
         let when = self.value().when.get();
         if self.is_plain() {
-            return self.schedule(when);
+            return self.schedule(when, loop_of(&task)?);
         }
         let when = when.unwrap_or_else(none);
         self.object()
@@ -209,17 +188,18 @@ impl This<'_, Timeout> {
     /// `reschedule(when)`.
     fn reschedule(self, when: &Object) -> Outcome<()> {
         match self.state.get() {
-            State::Entered => self.schedule(when.some().cloned()),
+            State::Entered => self.schedule(when.some().cloned(), None),
             State::Created => Err(Raised::runtime_error("Timeout has not been entered")),
             state => Err(Raised::runtime_error(&format!(
                 "Cannot change state of {} Timeout",
-                state.name()
+                state.value()
             ))),
         }
     }
 
-    /// Sets the timer.
-    fn schedule(self, when: Option<Object>) -> Outcome<()> {
+    /// Sets the timer. The running loop need not be looked for where it is known.
+    #[inline]
+    fn schedule(self, when: Option<Object>, running: Option<Object>) -> Outcome<()> {
         self.value().when.assign(when.clone());
         // It stays where it is if the next one cannot be made, as in asyncio.
         if let Some(handler) = self.handler.get() {
@@ -229,7 +209,10 @@ impl This<'_, Timeout> {
             self.handler.clear();
             return Ok(());
         };
-        let event_loop = running_loop()?;
+        let event_loop = match running {
+            Some(event_loop) => event_loop,
+            None => running_loop()?,
+        };
         let due = is_due(&when, &event_loop)?;
         let callback = self.object().get_attr(&originals().names.on_timeout)?;
         let handler = if due {
@@ -295,7 +278,7 @@ impl This<'_, Timeout> {
             (State::Entered, None) => " when=None".to_owned(),
             _ => String::new(),
         };
-        text(&format!("<Timeout [{}]{when}>", state.name()))
+        text(&format!("<Timeout [{}]{when}>", state.value()))
     }
 }
 
@@ -333,6 +316,45 @@ fn is_due(when: &Object, event_loop: &Object) -> Outcome<bool> {
     match unsafe { sys::PyObject_RichCompareBool(when.as_ptr(), now.as_ptr(), sys::Py_LE) } {
         -1 => Err(Raised::NOW),
         truth => Ok(truth == 1),
+    }
+}
+
+/// `event_loop.time() + delay`.
+#[inline]
+fn time_after(event_loop: &Object, delay: &Object) -> Outcome<Object> {
+    if let Some(seconds) = plain_number(delay)
+        && let Some(native) = This::<EventLoop>::from_object(event_loop)
+        && let Some(now) = native.plain_time()
+    {
+        return Object::from_f64(now + seconds);
+    }
+    time_of(event_loop)?.add(delay)
+}
+
+/// A float, or an int that is one exactly; of these types themselves.
+#[inline]
+fn plain_number(object: &Object) -> Option<f64> {
+    const EXACT: u64 = 1 << f64::MANTISSA_DIGITS;
+    // SAFETY: questions about a live object, by its exact type.
+    unsafe {
+        if sys::PyFloat_CheckExact(object.as_ptr()) != 0 {
+            return Some(sys::PyFloat_AsDouble(object.as_ptr()));
+        }
+        if sys::PyLong_CheckExact(object.as_ptr()) == 0 {
+            return None;
+        }
+    }
+    let integer = object.as_integer()?;
+    #[allow(clippy::cast_precision_loss, reason = "none is lost up to EXACT")]
+    (integer.unsigned_abs() <= EXACT).then_some(integer as f64)
+}
+
+/// The loop of the current task, if it is one of ours: it is the one that runs.
+#[inline]
+fn loop_of(task: &Object) -> Outcome<Option<Object>> {
+    match This::<Task>::from_exact(task) {
+        Some(native) => native.future().event_loop().map(Some),
+        None => Ok(None),
     }
 }
 

@@ -124,6 +124,17 @@ impl This<'_, Function> {
         self.parse_receiver(arguments)
     }
 
+    /// Calls the Python function in whose place it stands.
+    ///
+    /// # Errors
+    /// Whatever that raises.
+    pub(crate) fn call_original(self, argument: &Object) -> Outcome<Object> {
+        match self.stands_for.get() {
+            Some(function) => function.call1(argument),
+            None => Err(Raised::runtime_error("the function is being freed")),
+        }
+    }
+
     #[cold]
     fn parse_receiver<T: Native>(self, arguments: Arguments<'_>) -> Outcome<Own<T>> {
         let name = self.value().qualified_name().to_text()?;

@@ -128,7 +128,7 @@ impl This<'_, Condition> {
     }
 
     /// `self.release()`.
-    fn release(self) -> Outcome<()> {
+    pub(super) fn release(self) -> Outcome<()> {
         if let Some(lock) = self.plain_lock() {
             return lock.this().release();
         }
@@ -144,6 +144,12 @@ impl This<'_, Condition> {
         }
         let awaitable = self.object().call_method(&originals().names.acquire, &[])?;
         Awaited::new(&awaitable).map(Acquire::Named)
+    }
+
+    /// `self.notify_all()`.
+    pub(super) fn notify_everybody(self) -> Outcome<()> {
+        let all = i64::try_from(self.waiters.len()?).unwrap_or(i64::MAX);
+        self.notify(&Object::from_i64(all)?)
     }
 
     fn notify(self, count: &Object) -> Outcome<()> {
@@ -462,10 +468,10 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
         Method::no_arguments(
             c"notify_all",
             |this: Self_<'_>| {
-                let all = Object::from_i64(i64::try_from(this.waiters.len()?).unwrap_or(i64::MAX))?;
                 if this.is_plain() {
-                    return this.notify(&all).map(|()| none());
+                    return this.notify_everybody().map(|()| none());
                 }
+                let all = Object::from_i64(i64::try_from(this.waiters.len()?).unwrap_or(i64::MAX))?;
                 this.object()
                     .call_method(&originals().names.notify, &[&all])?;
                 Ok(none())

@@ -1,10 +1,11 @@
-//! `Lock`, `Event`, `Condition`, `Semaphore`: asyncio's, with their waiting done in Rust.
+//! `Lock`, `Event`, `Condition`, `Semaphore`, `Barrier`: asyncio's, with their waiting done in Rust.
 //!
 //! An object of exactly one of these types, without attributes of its own, is *plain*: its
 //! methods call each other directly. For a subclass, and for an object that somebody has hung an
 //! attribute on, they go through the attributes, as Python code would, so that whatever was
 //! overridden is called.
 
+mod barrier;
 mod condition;
 mod count;
 mod deque;
@@ -15,6 +16,7 @@ mod semaphore;
 mod tables;
 mod waiter;
 
+pub(crate) use barrier::{ChangeBarrier, WaitBarrier};
 pub(crate) use condition::{Condition, WaitCondition, WaitForPredicate};
 pub(crate) use count::Count;
 pub(crate) use deque::Deque;
@@ -25,7 +27,8 @@ pub(crate) use loop_bound::{
 };
 pub(crate) use semaphore::{AcquireSemaphore, Semaphore};
 pub(crate) use tables::{
-    LoopBound, Pickled, StandsIn, class_attribute, loop_bound_attributes, make, pickled_methods,
+    Enumeration, LoopBound, Pickled, StandsIn, class_attribute, loop_bound_attributes, make,
+    pickled_methods,
 };
 pub(crate) use waiter::{Waiter, visit_waiter};
 
@@ -36,7 +39,8 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     lock::build(module)?;
     event::build(module)?;
     condition::build(module)?;
-    semaphore::build(module)
+    semaphore::build(module)?;
+    barrier::build(module)
 }
 
 /// `<module.Class object at 0x… [extra]>`, with the class as asyncio has it.

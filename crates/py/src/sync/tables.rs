@@ -1,8 +1,11 @@
 //! What the Python types of this folder, and queues, have in common: attributes and pickling.
 
+use std::cell::Cell;
+
 use super::BoundLoop;
 use crate::ffi::{
-    Arguments, GetSet, Method, Native, Object, Outcome, Raised, Signature, This, text,
+    Arguments, Attribute, GetSet, Method, Native, Object, Outcome, Raised, Signature, This,
+    required, text,
 };
 
 /// A native type that stands for a class of asyncio's.
@@ -14,6 +17,33 @@ pub(crate) trait StandsIn: Native {
 /// A type whose instances belong to a loop from their first wait on.
 pub(crate) trait LoopBound: StandsIn {
     fn bound_loop(&self) -> &BoundLoop;
+}
+
+/// What asyncio has a member of an enumeration for.
+pub(crate) trait Enumeration: Copy + 'static {
+    const ALL: &'static [Self];
+
+    /// The member's value.
+    fn value(self) -> &'static str;
+
+    /// The enumeration.
+    fn class() -> &'static Object;
+}
+
+impl<E: Enumeration> Attribute for Cell<E> {
+    fn read(&self) -> Outcome<Object> {
+        E::class().call1(&text(self.get().value())?)
+    }
+
+    fn write(&self, value: Option<&Object>, name: &str) -> Outcome<()> {
+        let member = E::class().call1(required(value, name)?)?;
+        let given = member.get_attr(&text("value")?)?.to_text()?;
+        match E::ALL.iter().find(|known| known.value() == given) {
+            Some(known) => self.set(*known),
+            None => return Err(Raised::value_error(&format!("{name} cannot be {given}"))),
+        }
+        Ok(())
+    }
 }
 
 /// A type whose instances can be pickled.

@@ -149,6 +149,9 @@ impl ExitGroup {
 
     /// What is left when it is over, however it ended.
     fn forget(&mut self) {
+        // It holds the group, which would be garbage together with it.
+        self.group.watcher.clear();
+        self.group.context.clear();
         if originals().group_forgets {
             for cell in [
                 &self.group.parent,
