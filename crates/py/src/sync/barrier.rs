@@ -369,7 +369,8 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
         let given = Count::new(0);
         given.assign(parties.unwrap_or(&none));
         if !given.is_at_least(&Count::new(1))? {
-            return Err(Raised::value_error("parties must be > 0"));
+            // asyncio's own words, which are not the same in every version.
+            originals().barrier.call1(parties.unwrap_or(&none))?;
         }
         this.parties.assign(parties.unwrap_or(&none));
         // As asyncio finds it: the name may have been replaced.
