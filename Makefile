@@ -69,6 +69,7 @@ test: build ## Run all tests: Rust, Python on every version, CPython's own suite
 	@$(RUN_JOBS) rust '$(RUST_TESTS)' \
 		$(foreach version,$(VERSIONS),python-$(version) '$(call PYTHON_TESTS,$(version))') \
 		$(foreach version,$(VERSIONS),conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1') \
+		$(foreach version,$(VERSIONS),installed-$(version) '$(call CONFORMANCE,$(version)) --jobs 1 --loop installed') \
 		benchmark-harness '.venv/$(NEWEST)/bin/python -m pytest --quiet benchmarks' \
 		apps-harness '.venv/$(NEWEST)/bin/python -m pytest --quiet tests/apps/test_apps_runner.py'
 
@@ -81,9 +82,11 @@ test-python: build ## Run the Python tests, on every version
 	@$(RUN_JOBS) $(foreach version,$(VERSIONS),python-$(version) '$(call PYTHON_TESTS,$(version))')
 
 .PHONY: conformance
-conformance: build ## Run CPython's own asyncio tests on ferrio, on every version
+conformance: build ## Run CPython's own asyncio tests on ferrio, on every version, without and with install()
 	@scripts/need_cpython_tests.sh $(foreach version,$(VERSIONS),$(call python_of,$(version)))
-	@$(RUN_JOBS) $(foreach version,$(VERSIONS),conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1')
+	@$(RUN_JOBS) $(foreach version,$(VERSIONS), \
+		conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1' \
+		installed-$(version) '$(call CONFORMANCE,$(version)) --jobs 1 --loop installed')
 
 .PHONY: test-hard
 test-hard: build ## Run what takes longer: leaks, AddressSanitizer (where there is a nightly toolchain), every interleaving (loom), stress

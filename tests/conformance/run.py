@@ -29,6 +29,7 @@ from verdicts import Judge, ModuleReport, Verdict
 
 HERE = Path(__file__).parent
 LISTS = [HERE / "whitebox.toml", HERE / "not_yet.toml"]
+INSTALLED = HERE / "installed.toml"
 
 # Modules that take long: they are started first, so that all jobs end at about the same time.
 SLOW = ("test_tasks", "test_subprocess", "test_events", "test_ssl", "test_taskgroups")
@@ -43,7 +44,7 @@ def main() -> int:
         return 2
     version = sys.version_info[:2]
     try:
-        expectations = Expectations.load(options.expect or LISTS, version)
+        expectations = Expectations.load(options.expect or lists_for(options.loop), version)
     except (InvalidList, OSError) as error:
         print(f"conformance: cannot run: {error}", file=sys.stderr)
         return 2
@@ -72,7 +73,8 @@ def parse_arguments() -> argparse.Namespace:
         type=Path,
         nargs="+",
         metavar="LIST",
-        help="lists of exceptions (default: whitebox.toml and not_yet.toml)",
+        help="lists of exceptions (default: whitebox.toml and not_yet.toml, for --loop installed"
+        " also installed.toml)",
     )
     parser.add_argument(
         "--test-timeout", type=float, default=60, metavar="SECONDS", help="for one test"
@@ -87,6 +89,11 @@ def parse_arguments() -> argparse.Namespace:
     if options.record and (options.loop != "asyncio" or options.modules):
         parser.error("--record is for a whole run of --loop asyncio")
     return options
+
+
+def lists_for(loop: str) -> list[Path]:
+    """Return the lists of exceptions that are for what is tested."""
+    return [*LISTS, INSTALLED] if loop == "installed" else LISTS
 
 
 def why_impossible(loop: str) -> str | None:
