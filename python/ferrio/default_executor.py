@@ -45,6 +45,8 @@ class DefaultExecutor(concurrent.futures.ThreadPoolExecutor):
         # Read by those who watch how busy an executor is.
         self._work_queue: Any = _Waiting(self.pool)
         self._threads: set[threading.Thread] = set()
+        # Held while a thread is started, so that whoever ends all of them sees it.
+        self._starting = threading.Lock()
         _executors.add(self)
 
     def submit(
@@ -68,21 +70,32 @@ class DefaultExecutor(concurrent.futures.ThreadPoolExecutor):
 
         Raises RuntimeError when there can be none and no other thread comes to the job.
         """
+        thread: threading.Thread | None = None
         try:
             if standard._shutdown:
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-            thread = threading.Thread(
-                target=self.pool.work, name=f"{self._thread_name_prefix}_{len(self._threads)}"
-            )
-            thread.start()
-        except BaseException:
-            if self.pool.thread_failed():
+            with self._starting:
+                thread = threading.Thread(
+                    target=self.pool.work, name=f"{self._thread_name_prefix}_{len(self._threads)}"
+                )
+                thread.start()
+                self._remember(thread)
+        except BaseException as error:
+            if thread is not None and thread.ident is not None:
+                # An interrupt, say, that came when the thread had been started.
+                self._remember(thread)
                 raise
-            return
+            if self.pool.thread_failed() or not isinstance(error, Exception):
+                raise
+
+    def _remember(self, thread: threading.Thread) -> None:
         self._threads.add(thread)
         # Where the standard library's executors are ended before the interpreter, and where
         # programs that do not want to wait for their threads take them out.
         standard._threads_queues[thread] = _EndOfInterpreter(self.pool)  # type: ignore[index]
+        if standard._shutdown:
+            # The interpreter has ended them meanwhile, and did not see this one.
+            self.pool.shut_down()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse new work; the threads end when they have done what there is.
@@ -93,10 +106,15 @@ class DefaultExecutor(concurrent.futures.ThreadPoolExecutor):
             self._shutdown = True
             self.pool.shut_down()
         if cancel_futures:
-            for call in self.pool.discard():
-                call.cancel()
+            for waiting in self.pool.discard():
+                if isinstance(waiting, _Call):
+                    waiting.cancel()
+                elif not (loop := waiting.get_loop()).is_closed():
+                    loop.call_soon_threadsafe(waiting.cancel)
         if wait:
-            for thread in self._threads:
+            with self._starting:
+                threads = list(self._threads)
+            for thread in threads:
                 thread.join()
 
     def __del__(self) -> None:

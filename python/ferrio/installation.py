@@ -9,6 +9,7 @@ takes the place of asyncio's own (``ferrio.natives``).
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import sys
 from asyncio import events, unix_events
@@ -22,11 +23,16 @@ from ferrio.policy import EventLoopPolicy
 _StandardLoop: Any = asyncio.SelectorEventLoop
 
 
-class _LoopClass(type):
-    """Has ferrio's loops count as instances of the classes that stand in for asyncio's."""
+class _LoopClass(abc.ABCMeta):
+    """Has ferrio's loops count as instances of the class that stands in for asyncio's.
+
+    An ``ABCMeta``, so that a derived class may have an abstract base besides.
+    """
 
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, (EventLoop, _StandardLoop))
+        if cls is SelectorEventLoop:
+            return isinstance(instance, (EventLoop, _StandardLoop))
+        return super().__instancecheck__(instance)
 
 
 class SelectorEventLoop(_StandardLoop, metaclass=_LoopClass):  # type: ignore[misc]
@@ -36,10 +42,13 @@ class SelectorEventLoop(_StandardLoop, metaclass=_LoopClass):  # type: ignore[mi
     it; and a class derived from it is derived from asyncio's, whose insides it counts on.
     """
 
-    def __new__(cls, selector: Any = None) -> Any:
-        """Make the loop: ferrio's unless a selector is given or a subclass is being made."""
+    def __new__(cls, selector: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Make the loop: ferrio's unless a selector is given or a subclass is being made.
+
+        What else is given is for the ``__init__`` of a derived class.
+        """
         if cls is SelectorEventLoop and selector is None:
-            return EventLoop()
+            return EventLoop(*args, **kwargs)
         return super().__new__(cls)
 
 

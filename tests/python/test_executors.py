@@ -352,6 +352,48 @@ def test_what_has_not_begun_is_cancelled_by_a_shutdown_that_says_so(loop):
     assert all(future.result(60) for future in running)
 
 
+def test_calls_of_the_loops_that_have_not_begun_are_cancelled_too(loop):
+    async def main():
+        event = threading.Event()
+        calls = [loop.run_in_executor(None, event.wait) for _ in range(40)]
+        executor = loop._default_executor
+        while executor._work_queue.qsize() > len(calls) - executor._max_workers:
+            await asyncio.sleep(0.001)
+        executor.shutdown(wait=False, cancel_futures=True)
+        event.set()
+        await asyncio.wait(calls, timeout=60)
+        begun, others = calls[: executor._max_workers], calls[executor._max_workers :]
+        assert others
+        assert all(call.result() for call in begun)
+        assert all(call.cancelled() for call in others)
+
+    loop.run_until_complete(main())
+
+
+def test_an_interrupt_while_a_thread_is_started(loop, monkeypatch):
+    """It comes out, and the thread is not forgotten."""
+    start = threading.Thread.start
+
+    def interrupted(self):
+        start(self)
+        raise KeyboardInterrupt
+
+    async def main():
+        event = threading.Event()
+        first = loop.run_in_executor(None, event.wait)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                loop.run_in_executor(None, event.wait)
+        event.set()
+        await first
+
+    loop.run_until_complete(main())
+    threads = loop._default_executor._threads
+    loop.run_until_complete(loop.shutdown_default_executor())
+    assert not any(thread.is_alive() for thread in threads)
+
+
 def test_an_executor_that_is_assigned(loop):
     """Without a word, as some programs do."""
     loop.run_until_complete(loop.run_in_executor(None, int))

@@ -414,6 +414,26 @@ class TestChains:
         del chain
         assert reference() is None
 
+    def test_who_is_kept_at_the_end_of_a_chain_is_collected_later(self, loop):
+        kept = []
+        loop.set_exception_handler(lambda _loop, context: kept.append(context["future"]))
+        for length in range(40, 60):
+            chain = loop.create_future()
+            chain.set_exception(ValueError())
+            for _ in range(length):
+                future = loop.create_future()
+                future.set_result(chain)
+                chain = future
+            del chain, future
+            (future,) = kept
+            kept.clear()
+            assert gc.is_tracked(future)
+            future.exception().itself = future
+            reference = weakref.ref(future)
+            del future
+            gc.collect()
+            assert reference() is None
+
     def test_a_subclass(self, loop):
         class MyFuture(ferrio.Future):
             pass

@@ -10,6 +10,7 @@ import sys
 import weakref
 
 import pytest
+from test import support
 
 import ferrio
 from ferrio import _ferrio, natives
@@ -437,6 +438,46 @@ def test_echo(library, loop):
         await server.wait_closed()
 
     loop.run_until_complete(main())
+
+
+def test_what_somebody_put_in_the_place_of_the_transports_write(library, loop):
+    async def main():
+        _reader, writer, peer = await connected_pair(library)
+        writer.write(b"1")
+        written = []
+        writer.transport.write = written.append
+        writer.write(b"2")
+        assert written == [b"2"]
+        del writer.transport.write
+        writer.write(b"3")
+        await asyncio.sleep(0)
+        assert peer.recv(10) == b"13"
+        writer.transport.is_closing = lambda: True
+        assert writer.is_closing()
+        del writer.transport.is_closing
+        assert not writer.is_closing()
+        writer.close()
+        await writer.wait_closed()
+        peer.close()
+
+    loop.run_until_complete(main())
+
+
+def test_cancelled_while_somebody_looks_at_the_buffer(library, loop):
+    async def main():
+        reader = library.StreamReader()
+        reader.feed_data(b"abc")
+        waiting = asyncio.ensure_future(reader.read())
+        await turns()
+        view = memoryview(reader._buffer)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert waiting.cancelled()
+        view.release()
+
+    with support.catch_unraisable_exception():
+        loop.run_until_complete(main())
 
 
 def test_unix_echo(library, loop, tmp_path):

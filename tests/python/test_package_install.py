@@ -1,5 +1,6 @@
 """``ferrio.run``, ``Runner``, ``install``, the policy, and the registry of tasks."""
 
+import abc
 import asyncio
 import contextvars
 import subprocess
@@ -242,6 +243,24 @@ class TestInstall:
         assert type(asyncio.run(loop_and_context())) is ferrio.EventLoop
         assert loop.run_until_complete(asyncio.sleep(0, 3)) == 3
         loop.close()
+
+    def test_derived_classes_may_be_whatever_classes_may_be(self):
+        ferrio.install()
+
+        class Named(asyncio.SelectorEventLoop, abc.ABC):
+            def __init__(self, first, *, name):
+                super().__init__()
+                self.first, self.name = first, name
+
+        loop = Named(1, name="loop")
+        assert (loop.first, loop.name) == (1, "loop")
+        assert isinstance(loop, Named)
+        assert isinstance(loop, asyncio.SelectorEventLoop)
+        other = asyncio.new_event_loop()
+        assert isinstance(other, asyncio.SelectorEventLoop)
+        assert not isinstance(other, Named)
+        loop.close()
+        other.close()
 
     def test_task_and_future_are_never_replaced(self):
         before = asyncio.Task, asyncio.Future

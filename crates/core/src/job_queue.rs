@@ -121,12 +121,18 @@ impl<J> JobQueue<J> {
             state.threads += 1;
             return Ok(Pushed::WantsThread);
         }
-        if announcement == Announcement::MayWait && state.unannounced < state.warm {
+        // Every job that waits may have a warm thread to itself: which one was woken for another
+        // job is not known.
+        if announcement == Announcement::MayWait && state.jobs.len() <= state.warm {
             state.unannounced += 1;
             return Ok(Pushed::Unannounced);
         }
+        // The thread that is woken may be the warm one that deferred jobs rely on.
+        let count = 1 + std::mem::take(&mut state.unannounced);
         drop(state);
-        self.work.notify_one();
+        for _ in 0..count {
+            self.work.notify_one();
+        }
         Ok(Pushed::Taken)
     }
 

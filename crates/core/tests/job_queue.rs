@@ -62,13 +62,13 @@ fn what_has_not_begun_can_be_taken_out() {
 #[test]
 fn a_shutdown_ends_threads_that_wait() {
     let queue = Arc::new(JobQueue::<u32>::new(3));
-    let threads: Vec<_> = (0..3)
-        .map(|_| {
-            assert_eq!(queue.push(0, Announcement::Now), Ok(Pushed::WantsThread));
-            let queue = Arc::clone(&queue);
-            thread::spawn(move || while queue.next(|| {}).is_some() {})
-        })
-        .collect();
+    for _ in 0..3 {
+        assert_eq!(queue.push(0, Announcement::Now), Ok(Pushed::WantsThread));
+    }
+    let threads = [(); 3].map(|()| {
+        let queue = Arc::clone(&queue);
+        thread::spawn(move || while queue.next(|| {}).is_some() {})
+    });
     wait_for_idle(&queue, 3);
     queue.shut_down();
     for thread in threads {
@@ -182,6 +182,52 @@ fn many_jobs_by_many_threads_are_done_once_each() {
         .collect();
     all.sort_unstable();
     assert!(all.into_iter().eq(0..5_000));
+    queue.shut_down();
+    for thread in threads {
+        thread.join().expect("it does not panic");
+    }
+}
+
+#[test]
+fn a_deferred_job_does_not_rely_on_a_thread_that_was_woken_for_another() {
+    let queue = Arc::new(JobQueue::new(2));
+    let (done, is_done) = channel();
+    let gate = Arc::new(std::sync::Barrier::new(2));
+    // Both are wanted before either looks.
+    for _ in 0..2 {
+        assert_eq!(queue.push(0, Announcement::Now), Ok(Pushed::WantsThread));
+    }
+    let threads = [(); 2].map(|()| {
+        let (queue, done, gate) = (Arc::clone(&queue), done.clone(), Arc::clone(&gate));
+        thread::spawn(move || {
+            while let Some(job) = queue.next(|| {}) {
+                if job == 1 {
+                    gate.wait();
+                }
+                done.send(job).expect("somebody listens");
+            }
+        })
+    });
+    for _ in 0..2 {
+        assert_eq!(is_done.recv_timeout(PATIENCE), Ok(0));
+    }
+    for _ in 0..200 {
+        // One thread goes cold after the other has begun to wait, so that the warm one is woken
+        // first.
+        for _ in 0..2 {
+            wait_for_idle(&queue, 2);
+            assert_eq!(queue.push(0, Announcement::Now), Ok(Pushed::Taken));
+            assert_eq!(is_done.recv_timeout(PATIENCE), Ok(0));
+            thread::sleep(WARM * 3 / 5);
+        }
+        wait_for_idle(&queue, 2);
+        // This one blocks its thread until the next job is done.
+        assert_eq!(queue.push(1, Announcement::Now), Ok(Pushed::Taken));
+        assert!(queue.push(2, Announcement::MayWait).is_ok());
+        assert_eq!(is_done.recv_timeout(PATIENCE), Ok(2));
+        gate.wait();
+        assert_eq!(is_done.recv_timeout(PATIENCE), Ok(1));
+    }
     queue.shut_down();
     for thread in threads {
         thread.join().expect("it does not panic");

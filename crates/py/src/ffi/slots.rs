@@ -62,6 +62,10 @@ pub(super) unsafe extern "C" fn deallocate<T: Native>(pointer: *mut sys::PyObjec
             && this.wants_finalize()
             && sys::PyObject_CallFinalizerFromDealloc(pointer) < 0
         {
+            // It lives on. Putting its end off has hidden it from the collector.
+            if sys::PyObject_GC_IsTracked(pointer.cast()) == 0 {
+                sys::PyObject_GC_Track(pointer.cast());
+            }
             return;
         }
         sys::PyObject_GC_UnTrack(pointer.cast());

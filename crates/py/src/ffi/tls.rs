@@ -324,7 +324,13 @@ unsafe fn show<R>(
 ) -> Outcome<R> {
     let window = match SPARE.0.take() {
         Some(window) => window,
-        None => Own::new(Window::closed())?,
+        None => {
+            let window = Own::new(Window::closed())?;
+            // Nobody finds it through the collector and takes a view that outlives the call.
+            // SAFETY: a live object that the collector tracks since it was made.
+            unsafe { sys::PyObject_GC_UnTrack(window.this().object().as_ptr().cast()) };
+            window
+        }
     };
     window.start.set(start);
     window.length.set(length);

@@ -261,10 +261,11 @@ impl ReadStream {
         // No call may be made with an exception set.
         let exception = raised.take();
         let blocks = std::mem::take(blocks);
-        match self.reader.received.put_back(&blocks) {
-            Ok(()) => Raised::exception(&exception),
-            Err(raised) => raised,
+        if let Err(raised) = self.reader.received.put_back(&blocks) {
+            // Somebody holds a view of the buffer. What ends this read must not be hidden by it.
+            raised.report_unraisable(&self.reader.this().object());
         }
+        Raised::exception(&exception)
     }
 
     #[inline]

@@ -170,7 +170,8 @@ impl This<'_, StreamWriter> {
             return None;
         }
         let transport = self.transport.get()?;
-        This::<StreamTransport>::from_object(&transport).map(body)
+        let transport = This::<StreamTransport>::from_object(&transport)?;
+        (!transport.has_replaced_methods()).then(|| body(transport))
     }
 
     /// Calls a method of the transport.

@@ -92,8 +92,9 @@ impl Job {
         self.future
     }
 
-    pub(super) fn into_function(self) -> Object {
-        self.function
+    /// Who is to learn that it will not be made: the future, or else the function itself.
+    pub(super) fn into_who_waits(self) -> Object {
+        self.future.unwrap_or(self.function)
     }
 }
 

@@ -175,10 +175,11 @@ impl This<'_, ThreadPool> {
         Ok(())
     }
 
-    /// Takes the jobs out that have not begun, and returns their functions.
+    /// Takes the jobs out that have not begun; returns the future of each, or its function if it
+    /// has none.
     fn discard(self) -> Outcome<Object> {
         let waiting = self.shared()?.jobs.take_waiting();
-        Object::list(waiting.into_iter().map(Job::into_function).collect())
+        Object::list(waiting.into_iter().map(Job::into_who_waits).collect())
     }
 }
 

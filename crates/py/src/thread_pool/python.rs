@@ -75,7 +75,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         Method::no_arguments(
             c"discard",
             |this: Self_<'_>| this.discard(),
-            c"Take the jobs out that have not begun; return their functions.",
+            c"Take the jobs out that have not begun; return the future of each, or its function.",
         ),
         Method::no_arguments(
             c"waiting",

@@ -89,6 +89,8 @@ pub(crate) struct StreamTransport {
     empty_waiter: ObjectCell,
     /// Who sends a file and waits for the kernel to take more.
     room_waiter: ObjectCell,
+    /// Whether somebody has put a method of their own in the place of one that native code calls.
+    methods_replaced: Cell<bool>,
 }
 
 /// How a protocol wants to be given what arrives.
@@ -158,6 +160,7 @@ unsafe impl Native for StreamTransport {
             enlisted: Cell::new(false),
             empty_waiter: ObjectCell::new(),
             room_waiter: ObjectCell::new(),
+            methods_replaced: Cell::new(false),
         })
     }
 

@@ -29,12 +29,32 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     .subclassable()
     .init(|this, arguments| this.initialise(arguments))
     .unary(sys::Py_tp_repr, |this| this.describe())
+    .set_attribute(|this, name, value| this.set_attribute(name, value))
     .methods(methods(table()))
     .attributes(attributes(attribute_table()))
     .build(module, None)
 }
 
 impl This<'_, StreamTransport> {
+    /// `__setattr__`: who calls our methods without looking them up learns that one is hidden.
+    fn set_attribute(self, name: &Object, value: Option<&Object>) -> Outcome<()> {
+        self.object().generic_set_attr(name, value)?;
+        let hides = [c"write", c"is_closing"].into_iter().any(|known| {
+            // SAFETY: attribute names are text, which generic_set_attr has checked.
+            unsafe { sys::PyUnicode_CompareWithASCIIString(name.as_ptr(), known.as_ptr()) == 0 }
+        });
+        if hides {
+            self.methods_replaced.set(true);
+        }
+        Ok(())
+    }
+
+    /// Whether a method that native code calls was replaced on this object.
+    #[inline]
+    pub(crate) fn has_replaced_methods(self) -> bool {
+        self.methods_replaced.get()
+    }
+
     /// `__init__(loop, sock, protocol, extra, server=None)`.
     fn initialise(self, arguments: Arguments<'_>) -> Outcome<()> {
         let [

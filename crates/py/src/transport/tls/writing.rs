@@ -184,6 +184,7 @@ impl This<'_, TlsProtocol> {
     fn write_below(self, transport: &Object, records: &Object) -> Outcome<()> {
         if self.plain_transport.get()
             && let Some(transport) = This::<StreamTransport>::from_object(transport)
+            && !transport.has_replaced_methods()
         {
             return transport.write(records);
         }
