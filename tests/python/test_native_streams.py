@@ -253,8 +253,10 @@ def test_state_can_be_set(library, loop):
         reader.set_transport(Transport())
 
 
-@pytest.mark.parametrize("error", [ValueError("lost"), ValueError])
-def test_an_exception_reaches_who_waits(library, loop, error):
+@pytest.mark.parametrize("make_error", [lambda: ValueError("lost"), lambda: ValueError])
+def test_an_exception_reaches_who_waits(library, loop, make_error):
+    error = make_error()
+
     async def main():
         reader = library.StreamReader()
         waiting = asyncio.ensure_future(reader.read(1))
