@@ -12,4 +12,4 @@ rm -rf "$wheels"
 # A target directory for each version: the crates that look at Python's headers would
 # otherwise be built anew whenever the version changes.
 CARGO_TARGET_DIR=target/python-$version .venv/tools/bin/maturin build \
-    --release --locked --interpreter "$python" --compatibility linux --out "$wheels"
+    --profile "${FERRIO_PROFILE:-release}" --locked --interpreter "$python" --compatibility linux --out "$wheels"

@@ -4,9 +4,13 @@
 use std::time::Duration;
 
 use ferrio_core::{Driver, Event, Instant};
+use ferrio_inspect::{Doing, Heartbeat};
 
 use super::{Entry, EventLoop};
-use crate::ffi::{Context, Object, Outcome, Own, Raised, This, released, sys, text};
+use crate::ffi::{
+    Context, Object, Outcome, Own, Raised, This, released, sys, text, thread_number,
+    thread_state_address,
+};
 use crate::future::Watcher;
 use crate::handle::{Handle, describe_callback, only_ordinary};
 use crate::imports::imports;
@@ -35,10 +39,15 @@ impl This<'_, EventLoop> {
         // The loop must outlive its own run, whatever the callbacks do.
         let alive = self.own();
         alive.in_turns.set(true);
+        alive
+            .record
+            .heartbeat
+            .run_by(thread_number(), thread_state_address());
         let outcome = alive.core.run(&mut Run {
             event_loop: alive.this(),
             polled: false,
         });
+        alive.record.heartbeat.run_by(0, 0);
         alive.in_turns.set(false);
         alive.announce_jobs();
         alive.this().track_queued();
@@ -91,6 +100,7 @@ impl Driver<Entry> for Run<'_> {
     #[inline]
     fn wait<R: Send>(&mut self, _timeout: Option<Duration>, wait: impl FnOnce() -> R + Send) -> R {
         self.polled = true;
+        self.heartbeat().begin(Doing::Waiting, 0);
         // While the interpreter is theirs, other threads may look for the current task.
         if let Err(raised) = self.event_loop.leave_task() {
             raised.report_unraisable(&self.event_loop.object());
@@ -142,6 +152,8 @@ impl Driver<Entry> for Run<'_> {
         if event_loop.owner_process.get().is_some() {
             return outcome;
         }
+        self.heartbeat().begin(Doing::Turn, 0);
+        self.heartbeat().begin_turn();
         // A loop that runs no bytecode would never come to a signal's handler by itself.
         let outcome = match outcome {
             Ok(()) if std::mem::take(&mut self.polled) => self.interrupted(),
@@ -173,8 +185,15 @@ impl Driver<Entry> for Run<'_> {
 
 impl Run<'_> {
     #[inline]
+    fn heartbeat(&self) -> &Heartbeat {
+        &self.event_loop.value().record.heartbeat
+    }
+
+    #[inline]
     fn run_entry(&mut self, entry: Entry) -> Outcome<()> {
         let event_loop = self.event_loop;
+        let (doing, object) = entry.doing();
+        self.heartbeat().begin(doing, object);
         match entry {
             Entry::Step(task) => match task.this().step_in_turn(event_loop) {
                 Ok(()) => Ok(()),

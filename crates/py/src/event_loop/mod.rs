@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 pub(crate) use entry::Entry;
 use ferrio_core::{Instant, TimerKey};
+use ferrio_inspect::LoopRecord;
 use overrides::Overrides;
 pub(crate) use python::build;
 pub(crate) use sources::Side;
@@ -45,6 +46,8 @@ pub(crate) struct EventLoop {
     dict: ObjectCell,
     weak_references: ObjectCell,
     core: ferrio_core::EventLoop<Entry>,
+    /// What native threads see of the loop.
+    pub(crate) record: Arc<LoopRecord>,
     /// Also set when the loop is another process's.
     closed: Cell<bool>,
     /// The process that made the loop, once this process is a child that it has forked.
@@ -103,6 +106,7 @@ unsafe impl Native for EventLoop {
             dict: ObjectCell::new(),
             weak_references: ObjectCell::new(),
             core: ferrio_core::EventLoop::new(options)?,
+            record: ferrio_inspect::add_loop(),
             closed: Cell::new(false),
             owner_process: Cell::new(None),
             debug: Cell::new(false),

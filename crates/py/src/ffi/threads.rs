@@ -78,6 +78,20 @@ pub(crate) fn thread_id() -> u64 {
     unsafe { PyThread_get_thread_ident() }
 }
 
+/// The kernel's number of this thread.
+pub(crate) fn thread_number() -> u32 {
+    rustix::thread::gettid()
+        .as_raw_nonzero()
+        .get()
+        .unsigned_abs()
+}
+
+/// Where CPython keeps the state of this thread: for those who look at it from outside.
+pub(crate) fn thread_state_address() -> usize {
+    // SAFETY: the thread holds the interpreter; only the address is taken.
+    unsafe { sys::PyThreadState_Get() as usize }
+}
+
 /// Runs `body` one level deeper, for what may go as deep as a user's objects are chained.
 ///
 /// # Errors
