@@ -51,7 +51,8 @@ pub extern "C" fn PyInit__ferrio() -> *mut sys::PyObject {
 }
 
 fn functions() -> Vec<Method> {
-    vec![
+    let mut functions = transport::functions();
+    functions.extend([
         Method::function(
             c"_all_tasks",
             |_arguments| task::all_tasks(),
@@ -82,7 +83,8 @@ fn functions() -> Vec<Method> {
             sync::make,
             c"Make an object of a class without initialising it, for what was pickled.",
         ),
-    ]
+    ]);
+    functions
 }
 
 fn fill_module(module: &Object) -> Outcome<()> {

@@ -268,6 +268,12 @@ fn descriptors() -> Vec<Method> {
             },
             c"Raise RuntimeError when a transport of this loop owns the descriptor.",
         ),
+        Method::named_argument(
+            c"_transports_of",
+            || ("_transports_of", c"server"),
+            |this: Self_<'_>, server: &Object| this.gathering.transports_of(server),
+            c"Return a list of the open transports whose connections the server has accepted.",
+        ),
     ]
 }
 

@@ -56,10 +56,13 @@ pub(crate) use method::{
 };
 pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{Extends, Instance, Native, Own, This, TypeObject, Visitor};
-pub(crate) use object::{Object, Ref, interned, none, text};
+pub(crate) use object::{Object, Ref, interned, none, not_implemented, text};
 pub(crate) use search::find;
 pub(crate) use slots::Progress;
-pub(crate) use socket_object::{SocketCell, learn_socket_layout, standard_socket_fd};
+pub(crate) use socket_object::{
+    BeginsAsSocket, SocketCell, SocketHead, learn_socket_layout, standard_socket,
+    standard_socket_fd,
+};
 pub(crate) use threads::{
     guard, guard_status, recursive, released, thread_id, thread_number, thread_state_address,
 };

@@ -644,6 +644,12 @@ pub(crate) fn none() -> Object {
     unsafe { Object::from_borrowed(sys::Py_None()) }
 }
 
+/// NotImplemented.
+pub(crate) fn not_implemented() -> Object {
+    // SAFETY: it lives as long as the interpreter.
+    unsafe { Object::from_borrowed(sys::Py_NotImplemented()) }
+}
+
 /// A new `str`.
 pub(crate) fn text(value: &str) -> Outcome<Object> {
     // SAFETY: valid UTF-8 of that length; a new reference or null.
