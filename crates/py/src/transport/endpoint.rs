@@ -49,7 +49,8 @@ pub(crate) struct Endpoint {
     pub(super) reads: Cell<bool>,
     /// What the loop watches the socket for: at least what is wanted, maybe more (`watching`).
     pub(super) watched: Cell<Interest>,
-    /// The context of what reading calls: a copy of the one in which reading began.
+    /// The context of what reading calls: a copy of the one in which reading began, or nothing
+    /// while no variable is set in it.
     pub(super) read_context: ObjectCell,
     /// The context of what writing calls, when it had to wait for the kernel.
     pub(super) write_context: ObjectCell,
