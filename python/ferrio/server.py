@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import socket
 
     from ferrio import _ferrio
-    from ferrio.listening import Listener
+    from ferrio.listening import Listener, ListeningPart
 
 
 class Server(asyncio.Server):
@@ -24,7 +24,7 @@ class Server(asyncio.Server):
 
     def __init__(
         self,
-        loop: _ferrio.EventLoop,
+        loop: ListeningPart,
         listeners: Sequence[Listener],
     ) -> None:
         # The loop that accepts the connections.

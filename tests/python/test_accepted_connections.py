@@ -144,7 +144,7 @@ def test_variables_stay_with_their_connection(loop):
         for times in range(1, 4):
             for name, peer in zip((b"a", b"b"), peers, strict=True):
                 peer.sendall(name)
-                await until(lambda: len(seen.get(name, [])) == times)
+                await until(lambda n=name, t=times: len(seen.get(n, [])) == t)
         assert seen == {b"a": [1, 2, 3], b"b": [1, 2, 3]}
         assert variable.get() == 0
         for protocol, peer, server in zip(protocols, peers, servers, strict=True):
@@ -170,7 +170,7 @@ def test_a_context_that_somebody_keeps_is_nobody_elses(loop):
         with peer:
             for times in (1, 2):
                 peer.sendall(b"x")
-                await until(lambda: len(seen) == times)
+                await until(lambda t=times: len(seen) == t)
             assert seen == ["unset", "unset"]
             protocol.transport.abort()
             await protocol.lost
