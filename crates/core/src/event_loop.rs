@@ -297,7 +297,7 @@ impl<T> EventLoop<T> {
     pub fn abandon(&self) {
         drop(self.signals.take());
         drop(self.reactor.take());
-        self.injector.waker().close();
+        self.injector.waker().abandon();
     }
 
     /// Turns until [`EventLoop::stop`]. It can be called again afterwards, whatever it returned.

@@ -19,6 +19,7 @@
 //! nothing, which is harmless.
 
 use std::io;
+use std::sync::TryLockError;
 
 use crate::sync::{AtomicU8, Mutex, Ordering, lock};
 
@@ -89,6 +90,18 @@ impl Waker {
         drop(doorbell);
     }
 
+    /// For the child of a fork: closes the doorbell unless a thread of the parent was ringing it at
+    /// that moment. There is no such thread here to let go of the lock, so it cannot be waited for,
+    /// and the child keeps a descriptor that nobody uses.
+    pub fn abandon(&self) {
+        let doorbell = match self.doorbell.try_lock() {
+            Ok(mut doorbell) => doorbell.take(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        drop(doorbell);
+    }
+
     /// Lends the doorbell to what must listen to it. `None` once closed.
     pub(crate) fn with_doorbell<R>(&self, visit: impl FnOnce(&Doorbell) -> R) -> Option<R> {
         lock(&self.doorbell).as_ref().map(visit)
@@ -109,5 +122,21 @@ impl Waker {
         if let Some(listener) = waiting {
             listener.wait();
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::Waker;
+
+    // Inside of this file because only here a thread can be held while it rings: a ring is one
+    // system call, and a fork that meets it is rare.
+    #[test]
+    fn abandoning_does_not_wait_for_a_ring() {
+        let waker = Waker::new().expect("a descriptor");
+        let ringing = waker.with_doorbell(|_| waker.abandon());
+        assert!(ringing.is_some());
+        waker.abandon();
+        assert!(waker.with_doorbell(|_| ()).is_none());
     }
 }
