@@ -127,16 +127,30 @@ impl Waker {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::Waker;
+    use std::io;
 
-    // Inside of this file because only here a thread can be held while it rings: a ring is one
+    use super::Waker;
+    use crate::{EventLoop, Options};
+
+    // Inside of the crate because only here a thread can be held while it rings: a ring is one
     // system call, and a fork that meets it is rare.
     #[test]
-    fn abandoning_does_not_wait_for_a_ring() {
-        let waker = Waker::new().expect("a descriptor");
-        let ringing = waker.with_doorbell(|_| waker.abandon());
+    fn a_forks_child_does_not_wait_for_who_rings() -> io::Result<()> {
+        let event_loop: EventLoop<()> = EventLoop::new(Options::new()?)?;
+        let injector = event_loop.injector();
+        let ringing = injector.waker().with_doorbell(|_| {
+            event_loop.abandon();
+            drop(event_loop);
+        });
         assert!(ringing.is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn abandoning_closes_the_doorbell() -> io::Result<()> {
+        let waker = Waker::new()?;
         waker.abandon();
         assert!(waker.with_doorbell(|_| ()).is_none());
+        Ok(())
     }
 }
