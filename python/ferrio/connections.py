@@ -392,7 +392,7 @@ def interleave_families(infos: list[AddressInfo], first_family_count: int) -> li
     for info in infos:
         families.setdefault(info[0], []).append(info)
     queues = list(families.values())
-    head_start = max(first_family_count - 1, 0)
+    head_start = first_family_count - 1 if first_family_count > 1 else 0
     head, queues[0] = queues[0][:head_start], queues[0][head_start:]
     turns = itertools.zip_longest(*queues)
     return head + [info for turn in turns for info in turn if info is not None]
