@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub(crate) use entry::Entry;
 use ferrio_core::{Instant, TimerKey};
 use overrides::Overrides;
-pub(crate) use python::build;
+pub(crate) use python::{adopt_methods, build};
 pub(crate) use sources::Side;
 use sources::Sources;
 use watched_files::WatchedFiles;
