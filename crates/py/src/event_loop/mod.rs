@@ -24,7 +24,7 @@ pub(crate) use entry::Entry;
 use ferrio_core::{Instant, TimerKey};
 use ferrio_inspect::LoopRecord;
 use overrides::Overrides;
-pub(crate) use python::build;
+pub(crate) use python::{adopt_methods, build};
 pub(crate) use sources::Side;
 use sources::Sources;
 use watched_files::WatchedFiles;

@@ -25,6 +25,15 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     .build(module, None)
 }
 
+/// Has `class`, in which the parts of the loop are put together, own the native methods.
+pub(crate) fn adopt_methods(arguments: Arguments<'_>) -> Outcome<Object> {
+    let [class] = arguments.positional() else {
+        return Err(Raised::type_error("a class was expected"));
+    };
+    crate::ffi::adopt_methods::<EventLoop>(class)?;
+    Ok(none())
+}
+
 fn table() -> Vec<Method> {
     let mut table = scheduling();
     table.extend(state());

@@ -45,14 +45,14 @@ pub(crate) use arguments::{Arguments, Signature};
 pub(crate) use audit::audit;
 pub(crate) use buffer::Buffer;
 pub(crate) use cell::{ObjectCell, Slot};
-pub(crate) use context::Context;
+pub(crate) use context::{Context, learn_context_place};
 pub(crate) use coroutine_origin::{is_origin_tracked, learn_origin_depth, origin};
 pub(crate) use exception::{Outcome, Raised, SavedException};
 pub(crate) use free_list::FreeList;
 pub(crate) use function::{Function, receiver};
 pub(crate) use linked::{Linked, LinkedList, Links, unlink};
 pub(crate) use method::{
-    Attribute, GetSet, Method, attributes, call_captureless, methods, required,
+    Attribute, GetSet, Method, adopt_methods, attributes, call_captureless, methods, required,
 };
 pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{Extends, Instance, Native, Own, This, TypeObject, Visitor};
