@@ -9,10 +9,13 @@
 //! |---|---|
 //! | `heartbeat` | what a loop is doing now |
 //! | `loops` | the loops of the process |
+//! | `services` | the native threads, which are stopped for a fork and at the end |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
 
 mod heartbeat;
 mod loops;
+pub mod services;
+mod signals;
 pub mod snapshot;
 
 pub use heartbeat::{Doing, Heartbeat};
