@@ -9,10 +9,17 @@
 //! |---|---|
 //! | `heartbeat` | what a loop is doing now |
 //! | `loops` | the loops of the process |
+//! | `services` | the native threads, which are stopped for a fork and at the end |
+//! | `kernel` | what the kernel tells of a thread |
+//! | `python` | a running Python thread from outside: its frames, and why it is where it is |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
 
 mod heartbeat;
+pub mod kernel;
 mod loops;
+pub mod python;
+pub mod services;
+mod signals;
 pub mod snapshot;
 
 pub use heartbeat::{Doing, Heartbeat};

@@ -33,6 +33,7 @@ mod method;
 mod module;
 mod native;
 mod object;
+mod outside;
 mod search;
 mod slots;
 mod socket_object;
@@ -57,6 +58,7 @@ pub(crate) use method::{
 pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{Extends, Instance, Native, Own, This, TypeObject, Visitor};
 pub(crate) use object::{Object, Ref, interned, none, not_implemented, text};
+pub(crate) use outside::{code_type_address, hex_version, runtime_address};
 pub(crate) use search::find;
 pub(crate) use slots::Progress;
 pub(crate) use socket_object::{
@@ -64,7 +66,8 @@ pub(crate) use socket_object::{
     standard_socket_fd,
 };
 pub(crate) use threads::{
-    guard, guard_status, recursive, released, thread_id, thread_number, thread_state_address,
+    attached, guard, guard_status, recursive, released, thread_id, thread_number,
+    thread_state_address,
 };
 pub(crate) use tls::{FreshBytes, MemoryBio, SslSocket, build_window, learn_tls_types};
 pub(crate) use type_builder::TypeBuilder;
