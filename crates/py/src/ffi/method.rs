@@ -10,8 +10,8 @@ use std::ptr;
 
 use super::slots::conjure;
 use super::{
-    Arguments, Native, Object, ObjectCell, Outcome, Raised, This, guard, guard_status, interned, none,
-    sys,
+    Arguments, Native, Object, ObjectCell, Outcome, Raised, This, guard, guard_status, interned,
+    none, sys,
 };
 
 /// One entry of a type's method table.
@@ -168,7 +168,9 @@ pub(crate) fn adopt_methods<T: Native>(class: &Object) -> Outcome<()> {
             && sys::PyType_IsSubtype(class.as_ptr().cast(), base.as_ptr()) != 0
     };
     if !is_subclass {
-        return Err(Raised::type_error("a subclass of the native type was expected"));
+        return Err(Raised::type_error(
+            "a subclass of the native type was expected",
+        ));
     }
     // SAFETY: a type that is alive; its table is one of `methods`, which lives as long as the
     // process and ends with an entry without a name.
