@@ -210,7 +210,18 @@ impl<const N: usize> Signature<'_, N> {
     ///
     /// # Errors
     /// TypeError for too many, unknown, repeated and missing arguments.
+    #[inline]
     pub(crate) fn parse<'a>(&self, arguments: Arguments<'a>) -> Outcome<[Option<&'a Object>; N]> {
+        let given = arguments.positional;
+        if arguments.names.is_empty() && (self.required..=self.positional).contains(&given.len()) {
+            return Ok(std::array::from_fn(|index| given.get(index)));
+        }
+        self.parse_any(arguments)
+    }
+
+    /// [`Self::parse`] with keywords, or with an error to be told of.
+    #[cold]
+    fn parse_any<'a>(&self, arguments: Arguments<'a>) -> Outcome<[Option<&'a Object>; N]> {
         let mut found = [None; N];
         let given = arguments.positional.len();
         if given > self.positional {

@@ -21,6 +21,7 @@
 mod arguments;
 pub(crate) mod asyncio_tasks;
 mod audit;
+mod bound;
 mod buffer;
 mod cell;
 mod context;
@@ -34,6 +35,7 @@ mod module;
 mod native;
 mod object;
 mod outside;
+mod returned;
 mod search;
 mod slots;
 mod socket_object;
@@ -59,6 +61,7 @@ pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{Extends, Instance, Native, Own, This, TypeObject, Visitor};
 pub(crate) use object::{Object, Ref, interned, none, not_implemented, text};
 pub(crate) use outside::{code_type_address, hex_version, runtime_address};
+pub(crate) use returned::build_returned;
 pub(crate) use search::find;
 pub(crate) use slots::Progress;
 pub(crate) use socket_object::{

@@ -89,8 +89,10 @@ pub(super) unsafe extern "C" fn deallocate<T: Native>(pointer: *mut sys::PyObjec
         if status < 0 {
             sys::PyErr_WriteUnraisable(class.cast());
         }
-        let kept = exact && T::free_list().is_some_and(|list| list.keep(pointer));
-        if let (false, Some(free)) = (kept, (*class).tp_free) {
+        if exact && T::free_list().is_some_and(|list| list.keep(pointer)) {
+            return;
+        }
+        if let Some(free) = (*class).tp_free {
             free(pointer.cast());
         }
         sys::Py_DECREF(class.cast());
@@ -254,27 +256,6 @@ where
         (true, _) => sys::PySendResult::PYGEN_ERROR,
         (false, true) => sys::PySendResult::PYGEN_RETURN,
         (false, false) => sys::PySendResult::PYGEN_NEXT,
-    }
-}
-
-pub(super) unsafe extern "C" fn bind(
-    function: *mut sys::PyObject,
-    object: *mut sys::PyObject,
-    _class: *mut sys::PyObject,
-) -> *mut sys::PyObject {
-    unsafe extern "C" {
-        fn PyMethod_New(
-            function: *mut sys::PyObject,
-            object: *mut sys::PyObject,
-        ) -> *mut sys::PyObject;
-    }
-    // SAFETY: live objects; null means that it was got through the class.
-    unsafe {
-        if object.is_null() {
-            sys::Py_INCREF(function);
-            return function;
-        }
-        PyMethod_New(function, object)
     }
 }
 

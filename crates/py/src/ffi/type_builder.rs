@@ -136,10 +136,10 @@ impl<T: Native> TypeBuilder<T> {
     }
 
     /// Makes instances behave as functions do in a class: got through an object, they are
-    /// methods of it.
-    pub(super) fn binds_as_function(mut self) -> Self {
+    /// methods of it, which `bind` makes.
+    pub(super) fn binds_as_function(mut self, bind: sys::descrgetfunc) -> Self {
         self.flags |= sys::Py_TPFLAGS_METHOD_DESCRIPTOR;
-        self.slot(sys::Py_tp_descr_get, slots::bind as *mut c_void);
+        self.slot(sys::Py_tp_descr_get, bind as *mut c_void);
         self
     }
 

@@ -165,6 +165,13 @@ impl This<'_, Condition> {
             return Ok(());
         }
         let falsehood = Object::from_bool(false);
+        // The first one nearly always is enough.
+        if count.as_integer() == Some(1)
+            && let Some(first) = self.waiters.first()?
+            && wake(&first, &falsehood)?
+        {
+            return Ok(());
+        }
         let mut woken = 0;
         for waiter in self.waiters.items()? {
             let enough = Object::from_i64(woken)?;

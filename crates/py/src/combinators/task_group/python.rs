@@ -233,7 +233,7 @@ fn add_functions() -> Outcome<()> {
     let function = Function::make_method(&function, |function, group| {
         Coroutine::make(function, EnterGroup(group))
     })?;
-    TYPE.add_attribute(c"__aenter__", &function.into_object())?;
+    TYPE.add_attribute(c"__aenter__", &function.into_special_method())?;
     let function = get(original, c"__aexit__")?;
     let function = Function::make(&function, "ferrio", |function, arguments| {
         const EXIT: Signature<4> = Signature {
@@ -250,7 +250,7 @@ fn add_functions() -> Outcome<()> {
         );
         Coroutine::make(function, plan)
     })?;
-    TYPE.add_attribute(c"__aexit__", &function.into_object())?;
+    TYPE.add_attribute(c"__aexit__", &function.into_special_method())?;
     let function = get(original, c"create_task")?;
     let function = Function::make(&function, "ferrio", |_, arguments| {
         let Some((this, rest)) = arguments.split_first() else {
