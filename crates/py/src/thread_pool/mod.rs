@@ -17,10 +17,10 @@ use std::cell::{Cell, OnceCell};
 use std::ffi::{CStr, c_int};
 use std::sync::Arc;
 
-use ferrio_core::job_queue::{Announcement, Pushed};
+use ferrio_core::job_queue::{Announcement, Pushed, Ticket};
 use ferrio_core::{InjectQueue, JobQueue};
 pub(crate) use job::{Job, Offloaded};
-pub(crate) use python::build;
+pub(crate) use python::{build, ticket_object};
 
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{
@@ -107,11 +107,15 @@ impl This<'_, ThreadPool> {
             .map_err(|_| Raised::runtime_error("the pool is initialised already"))
     }
 
-    /// Puts a job at the end of the queue. True when one more thread is to be started.
+    /// Puts a job at the end of the queue. With a ticket, one more thread is to be started.
     ///
     /// # Errors
     /// RuntimeError after the shutdown.
-    pub(crate) fn submit(self, job: Job, event_loop: Option<This<'_, EventLoop>>) -> Outcome<bool> {
+    pub(crate) fn submit(
+        self,
+        job: Job,
+        event_loop: Option<This<'_, EventLoop>>,
+    ) -> Outcome<Option<Ticket>> {
         let shared = self.shared()?;
         // Only a loop in its turns comes to the place where it lets go of the interpreter.
         let turning = event_loop.filter(|event_loop| event_loop.is_turning_here());
@@ -120,14 +124,14 @@ impl This<'_, ThreadPool> {
             None => Announcement::Now,
         };
         match shared.jobs.push(job, announcement) {
-            Ok(Pushed::Taken) => Ok(false),
+            Ok(Pushed::Taken) => Ok(None),
             Ok(Pushed::Unannounced) => {
                 if let Some(event_loop) = turning {
                     event_loop.owe_announcement(Arc::clone(shared));
                 }
-                Ok(false)
+                Ok(None)
             }
-            Ok(Pushed::WantsThread) => Ok(true),
+            Ok(Pushed::WantsThread(ticket)) => Ok(Some(ticket)),
             Err(refused) => {
                 drop(refused);
                 Err(refusal()?)
@@ -137,14 +141,15 @@ impl This<'_, ThreadPool> {
 
     /// The thread that was wanted could not be started. True when the job is taken back, because
     /// nobody would do it.
-    pub(crate) fn thread_failed(self) -> Outcome<bool> {
-        let job = self.shared()?.jobs.thread_failed();
+    fn thread_failed(self, ticket: Ticket) -> Outcome<bool> {
+        let job = self.shared()?.jobs.thread_failed(ticket);
         Ok(job.is_some())
     }
 
     /// A thread's life: does jobs until the pool is shut down.
     fn work(self) -> Outcome<()> {
         let shared = Arc::clone(self.shared()?);
+        shared.jobs.thread_began();
         // Whether the loop has to be woken for what it was handed.
         let mut handed = false;
         loop {
