@@ -50,7 +50,7 @@ pub(crate) use buffer::Buffer;
 pub(crate) use cell::{ObjectCell, Slot};
 pub(crate) use context::{Context, learn_context_place};
 pub(crate) use coroutine_origin::{is_origin_tracked, learn_origin_depth, origin};
-pub(crate) use exception::{Outcome, Raised, SavedException};
+pub(crate) use exception::{Outcome, Raised, SavedException, handling};
 pub(crate) use free_list::FreeList;
 pub(crate) use function::{Function, receiver};
 pub(crate) use linked::{Linked, LinkedList, Links, unlink};
