@@ -220,7 +220,11 @@ fn make_task(
 /// `create_task(coro, **kwargs)`: the keywords are the loop's business.
 fn create_task_with_any(this: This<'_, TaskGroup>, arguments: Arguments<'_>) -> Outcome<Object> {
     let [coroutine] = arguments.positional() else {
-        return create_task(this, arguments);
+        let by_name = |arguments: Arguments<'_>| create_task_with_any(this, arguments);
+        return match arguments.with_keyword_first(c"coro", by_name) {
+            Some(outcome) => outcome,
+            None => create_task(this, arguments),
+        };
     };
     this.create_task(coroutine, arguments.has_keywords(), |event_loop| {
         arguments.call(&event_loop.get_attr(&originals().names.create_task)?)
