@@ -85,6 +85,16 @@ fn functions() -> Vec<Method> {
             c"asyncio's function of that name, which knows ferrio's futures as well.",
         ),
         Method::function(
+            c"_set_metaclass",
+            |arguments| match arguments.positional() {
+                [class, metaclass] => {
+                    ffi::set_metaclass(class, metaclass).map(|()| ffi::none())
+                }
+                _ => Err(ffi::Raised::type_error("a type and a metaclass are needed")),
+            },
+            c"Give a native type another metaclass.",
+        ),
+        Method::function(
             c"_make",
             sync::make,
             c"Make an object of a class without initialising it, for what was pickled.",

@@ -68,11 +68,12 @@ pub(crate) use socket_object::{
     BeginsAsSocket, SocketCell, SocketHead, learn_socket_layout, standard_socket,
     standard_socket_fd,
 };
+use threads::guard_optional;
 pub(crate) use threads::{
     attached, guard, guard_status, recursive, released, thread_id, thread_number,
     thread_state_address,
 };
 pub(crate) use tls::{FreshBytes, MemoryBio, SslSocket, build_window, learn_tls_types};
-pub(crate) use type_builder::TypeBuilder;
+pub(crate) use type_builder::{TypeBuilder, set_metaclass};
 
 pub(crate) use pyo3_ffi as sys;
