@@ -65,6 +65,7 @@ from ferrio.streams import (
     start_server,
     start_unix_server,
 )
+from ferrio.tls import tls_backend
 
 __version__ = "0.1.0"
 
@@ -155,6 +156,7 @@ __all__ = [
     "start_unix_server",
     "timeout",
     "timeout_at",
+    "tls_backend",
     "uninstall",
     "wait",
     "wait_for",
