@@ -166,6 +166,12 @@ unsafe impl Native for Coroutine {
         self.forget_plan();
     }
 
+    #[inline]
+    fn may_hold_chain(&self) -> bool {
+        self.stage.get() != Stage::Over
+    }
+
+    #[inline]
     fn wants_finalize(&self) -> bool {
         matches!(self.stage.get(), Stage::Created | Stage::Suspended)
     }
@@ -236,7 +242,8 @@ impl This<'_, Coroutine> {
     #[inline]
     fn resume(self, thrown: Option<Object>) -> Outcome<Progress> {
         let stage = self.stage.get();
-        let (Stage::Created | Stage::Suspended, Ok(mut place)) = (stage, self.plan.try_borrow_mut())
+        let (Stage::Created | Stage::Suspended, Ok(mut place)) =
+            (stage, self.plan.try_borrow_mut())
         else {
             return Err(not_to_be_resumed(stage));
         };

@@ -10,8 +10,8 @@ use std::ptr;
 use super::method::GetSet;
 use super::native::{TypeObject, Visitor};
 use super::{
-    FreeList, Function, Method, Native, Object, ObjectCell, Outcome, Own, Raised, Slot,
-    This, TypeBuilder, attributes, guard, interned, methods, none, sys, text,
+    FreeList, Function, Method, Native, Object, ObjectCell, Outcome, Own, Raised, Slot, This,
+    TypeBuilder, attributes, guard, interned, methods, none, sys, text,
 };
 
 /// A function of ours with its first argument.
@@ -202,7 +202,11 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
         ),
         GetSet::read_only(
             c"__doc__",
-            |this: Self_<'_>| this.function()?.into_object().get_attr(&interned(c"__doc__")?),
+            |this: Self_<'_>| {
+                this.function()?
+                    .into_object()
+                    .get_attr(&interned(c"__doc__")?)
+            },
             c"What it does.",
         ),
         GetSet::read_only(
@@ -221,6 +225,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     )]);
     TypeBuilder::<BoundFunction>::new(c"A function of ferrio's, bound to an object.")
         .only_from_rust()
+        .documented_by_instances()
         .vectorcall()
         .raw_slot(sys::Py_tp_getattro, get_attribute as *mut c_void)
         .unary(sys::Py_tp_repr, |this| this.describe())

@@ -286,6 +286,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     )]);
     TypeBuilder::<Function>::new(c"A function or method in Rust.")
         .only_from_rust()
+        .documented_by_instances()
         .vectorcall()
         .binds_as_function(bind)
         .unary(sys::Py_tp_repr, |this| {

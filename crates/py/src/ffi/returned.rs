@@ -112,7 +112,10 @@ unsafe extern "C" fn deallocate(pointer: *mut sys::PyObject) {
         let unchanged = !(*exception).args.is_null()
             && sys::PyTuple_CheckExact((*exception).args) != 0
             && sys::PyTuple_GET_SIZE((*exception).args) == 0
-            && (&raw const (*exception).suppress_context).cast::<u8>().read() == 0;
+            && (&raw const (*exception).suppress_context)
+                .cast::<u8>()
+                .read()
+                == 0;
         if unchanged && SPARE.load(Ordering::Relaxed).is_null() {
             SPARE.store(exception, Ordering::Relaxed);
             return;

@@ -7,7 +7,8 @@ use std::ptr::{self, NonNull};
 use super::native::{Instance, Native, This, Visitor};
 use super::trashcan::Level;
 use super::{
-    Arguments, Object, ObjectCell, Outcome, SavedException, guard, guard_status, none, sys,
+    Arguments, Object, ObjectCell, Outcome, SavedException, guard, guard_optional, guard_status,
+    sys,
 };
 
 /// A function item or a closure without captures, made again from its type.
@@ -46,7 +47,7 @@ pub(super) unsafe extern "C" fn deallocate<T: Native>(pointer: *mut sys::PyObjec
     // instance comes through CPython's own deallocator first, which has run the
     // finalizer already. The value is dropped in place, then the memory is freed.
     unsafe {
-        let _level = if T::CHAINS {
+        let _level = if T::CHAINS && This::<T>::from_raw(pointer).may_hold_chain() {
             match Level::enter(pointer, deallocate::<T>) {
                 None => return,
                 level => level,
@@ -206,20 +207,10 @@ pub(super) unsafe extern "C" fn next_slot<T: Native, F>(
 where
     F: Fn(This<'_, T>) -> Outcome<Option<Object>> + Copy + 'static,
 {
-    let mut ended = false;
-    let result = guard(|| {
+    guard_optional(|| {
         // SAFETY: CPython checked the type; see `conjure`.
-        let item = unsafe { conjure::<F>()(This::from_raw(pointer)) }?;
-        ended = item.is_none();
-        // A stand-in that is replaced below: the end is null without an exception.
-        Ok(item.unwrap_or_else(none))
-    });
-    if ended {
-        // SAFETY: gives back the stand-in's reference.
-        drop(unsafe { Object::from_owned(result) });
-        return ptr::null_mut();
-    }
-    result
+        unsafe { conjure::<F>()(This::from_raw(pointer)) }
+    })
 }
 
 /// How far a step of something that is awaited came.

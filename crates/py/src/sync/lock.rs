@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
 use super::{
-    BoundLoop, Condition, Deque, LoopBound, Pickled, Semaphore, StandsIn, Waiter, describe, describe_waiters,
-    is_cancelled_error, is_future_cancelled, loop_bound_attributes, pickled_methods, visit_waiter,
-    wake,
+    BoundLoop, Condition, Deque, LoopBound, Pickled, Semaphore, StandsIn, Waiter, describe,
+    describe_waiters, is_cancelled_error, is_future_cancelled, loop_bound_attributes,
+    pickled_methods, visit_waiter, wake,
 };
 use crate::awaitable::{Awaited, Coroutine, Steps};
 use crate::ffi::{
