@@ -11,19 +11,25 @@
 //! | `counters` | what a loop's thread counts while it works |
 //! | `heartbeat` | what a loop is doing now |
 //! | `histogram` | how durations are distributed |
+//! | `http` | all of it over HTTP |
 //! | `loops` | the loops of the process |
 //! | `metrics` | what was counted, as plain data |
+//! | `prometheus` | metrics in Prometheus' text format |
 //! | `source` | where views get their data from |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
+//! | `web` | the web page |
 
 pub mod clock;
 pub mod counters;
 mod heartbeat;
 mod histogram;
+pub mod http;
 mod loops;
 pub mod metrics;
+pub mod prometheus;
 pub mod snapshot;
 mod source;
+mod web;
 
 pub use counters::Counters;
 pub use heartbeat::{Doing, Heartbeat};

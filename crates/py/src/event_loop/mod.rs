@@ -5,6 +5,7 @@
 //! Python, in the subclass `ferrio.EventLoop`.
 
 mod callbacks;
+mod counting;
 mod driver;
 mod entry;
 mod file_watch;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 pub(crate) use entry::Entry;
 use ferrio_core::{Instant, TimerKey};
 use ferrio_inspect::LoopRecord;
+use ferrio_inspect::counters::Traffic;
 use overrides::Overrides;
 pub(crate) use python::build;
 pub(crate) use sources::Side;
@@ -197,6 +199,12 @@ impl EventLoop {
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.get()
+    }
+
+    /// Where what its sockets receive and send is counted.
+    #[inline]
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.record.counters.traffic
     }
 
     /// Puts an entry at the end of the ready queue.

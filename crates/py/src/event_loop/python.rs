@@ -1,7 +1,7 @@
 //! The native base of `ferrio.EventLoop` as Python sees it.
 
 use super::sources::Side;
-use super::{EventLoop, socket_calls};
+use super::{EventLoop, counting, socket_calls};
 use crate::ffi::{
     Arguments, GetSet, Method, Object, Outcome, Own, Raised, This, TypeBuilder, attributes,
     methods, none, required, sys,
@@ -30,6 +30,7 @@ fn table() -> Vec<Method> {
     table.extend(state());
     table.extend(descriptors());
     table.extend(socket_calls::methods_of_loop());
+    table.extend(counting::methods());
     table
 }
 
