@@ -16,6 +16,7 @@
 //! | `metrics` | what was counted, as plain data |
 //! | `prometheus` | metrics in Prometheus' text format |
 //! | `source` | where views get their data from |
+//! | `services` | the native threads, which are stopped for a fork and at the end |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
 //! | `web` | the web page |
 
@@ -27,6 +28,8 @@ pub mod http;
 mod loops;
 pub mod metrics;
 pub mod prometheus;
+pub mod services;
+mod signals;
 pub mod snapshot;
 mod source;
 mod web;
