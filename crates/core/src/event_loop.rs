@@ -69,6 +69,8 @@ pub struct EventLoop<T> {
     policy: PollPolicy,
     /// Set by [`EventLoop::stop`], unset when a run ends.
     stopping: Cell<bool>,
+    /// See [`EventLoop::turn_moment`].
+    turn_moment: Cell<Instant>,
 }
 
 /// How a turn gets its I/O events.
@@ -117,6 +119,7 @@ impl<T> EventLoop<T> {
             signals: RefCell::default(),
             policy: PollPolicy::new(options.poll_every_turn),
             stopping: Cell::new(false),
+            turn_moment: Cell::new(Instant::ZERO),
         })
     }
 
@@ -125,6 +128,14 @@ impl<T> EventLoop<T> {
     #[must_use]
     pub fn now(&self) -> Instant {
         self.clock.now()
+    }
+
+    /// When the turn's batch began, on the monotonic clock whatever the loop's own is: a moment
+    /// that costs nothing to know.
+    #[inline]
+    #[must_use]
+    pub fn turn_moment(&self) -> Instant {
+        self.turn_moment.get()
     }
 
     /// Queues an entry to run on the next turn, or on this one when its batch has not begun.
@@ -349,6 +360,7 @@ impl<T> EventLoop<T> {
             },
             Plan::Poll { timeout } => self.wait_and_collect(driver, timeout)?,
         };
+        self.turn_moment.set(collected.now);
         self.collect_timers(driver, collected)?;
         self.drain(driver, self.ready.len())?;
         if matches!(plan, Plan::Skip { .. }) && self.is_stopping() {

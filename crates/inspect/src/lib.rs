@@ -7,14 +7,20 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `coroutines` | counters by the name of a task's coroutine |
 //! | `heartbeat` | what a loop is doing now |
 //! | `loops` | the loops of the process |
+//! | `sites` | places in programs, each kept once |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
 
+mod coroutines;
 mod heartbeat;
 mod loops;
+mod sites;
 pub mod snapshot;
 
+pub use coroutines::{CoroutineRecord, OTHER, coroutine_record, coroutine_records};
 pub use heartbeat::{Doing, Heartbeat};
 pub use loops::{LoopRecord, add_loop, loops};
+pub use sites::{SiteId, intern_site, site};
 pub use snapshot::Snapshot;
