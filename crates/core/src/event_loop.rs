@@ -71,6 +71,8 @@ pub struct EventLoop<T> {
     timers_seen: Cell<Instant>,
     /// Set by [`EventLoop::stop`], unset when a run ends.
     stopping: Cell<bool>,
+    /// See [`EventLoop::turn_moment`].
+    turn_moment: Cell<Instant>,
 }
 
 /// How a turn gets its I/O events.
@@ -119,6 +121,7 @@ impl<T> EventLoop<T> {
             policy: PollPolicy::new(options.poll_every_turn),
             timers_seen: Cell::new(Instant::ZERO),
             stopping: Cell::new(false),
+            turn_moment: Cell::new(Instant::ZERO),
         })
     }
 
@@ -127,6 +130,14 @@ impl<T> EventLoop<T> {
     #[must_use]
     pub fn now(&self) -> Instant {
         self.clock.now()
+    }
+
+    /// When the turn's batch began, on the monotonic clock whatever the loop's own is: a moment
+    /// that costs nothing to know.
+    #[inline]
+    #[must_use]
+    pub fn turn_moment(&self) -> Instant {
+        self.turn_moment.get()
     }
 
     /// Queues an entry to run on the next turn, or on this one when its batch has not begun.
@@ -355,6 +366,7 @@ impl<T> EventLoop<T> {
                 self.wait_and_collect(driver, timeout)?
             }
         };
+        self.turn_moment.set(collected.now);
         self.collect_timers(driver, collected)?;
         let count = self.ready.len();
         driver.begin_batch(self, count);

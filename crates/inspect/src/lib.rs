@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `clock` | the one clock of all times |
 //! | `counters` | what a loop's thread counts while it works |
+//! | `coroutines` | counters by the name of a task's coroutine |
 //! | `heartbeat` | what a loop is doing now |
 //! | `histogram` | how durations are distributed |
 //! | `http` | all of it over HTTP |
@@ -17,11 +18,13 @@
 //! | `prometheus` | metrics in Prometheus' text format |
 //! | `source` | where views get their data from |
 //! | `services` | the native threads, which are stopped for a fork and at the end |
+//! | `sites` | places in programs, each kept once |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
 //! | `web` | the web page |
 
 pub mod clock;
 pub mod counters;
+mod coroutines;
 mod heartbeat;
 mod histogram;
 pub mod http;
@@ -30,14 +33,17 @@ pub mod metrics;
 pub mod prometheus;
 pub mod services;
 mod signals;
+mod sites;
 pub mod snapshot;
 mod source;
 mod web;
 
 pub use counters::Counters;
+pub use coroutines::{CoroutineRecord, OTHER, coroutine_record, coroutine_records};
 pub use heartbeat::{Doing, Heartbeat};
 pub use histogram::{Bucket, Distribution, Histogram};
 pub use loops::{LoopRecord, add_loop, loops};
 pub use metrics::Metrics;
+pub use sites::{SiteId, intern_site, site};
 pub use snapshot::Snapshot;
 pub use source::Source;

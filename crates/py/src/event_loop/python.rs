@@ -18,7 +18,10 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         call_soon_threadsafe().",
     )
     .subclassable()
-    .init(|this, _arguments| this.refresh_overrides())
+    .init(|this, _arguments| {
+        super::LOOPS.add(this);
+        this.refresh_overrides()
+    })
     .set_attribute(|this, name, value| this.set_attribute(name, value))
     .methods(methods(table()))
     .attributes(attributes(attribute_table()))
