@@ -23,8 +23,8 @@
 //! | `web` | the web page |
 
 pub mod clock;
-pub mod counters;
 mod coroutines;
+pub mod counters;
 mod heartbeat;
 mod histogram;
 pub mod http;
@@ -38,8 +38,8 @@ pub mod snapshot;
 mod source;
 mod web;
 
-pub use counters::Counters;
 pub use coroutines::{CoroutineRecord, OTHER, coroutine_record, coroutine_records};
+pub use counters::Counters;
 pub use heartbeat::{Doing, Heartbeat};
 pub use histogram::{Bucket, Distribution, Histogram};
 pub use loops::{LoopRecord, add_loop, loops};

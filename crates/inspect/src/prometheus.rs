@@ -6,6 +6,7 @@
 use std::fmt::{Display, Write};
 
 use crate::metrics::{CallMetrics, LoopMetrics, Metrics};
+use crate::snapshot::Site;
 use crate::{Bucket, Distribution};
 
 /// What HTTP calls it.
@@ -352,17 +353,6 @@ fn write_tasks(text: &mut Text, metrics: &Metrics) {
             let labels: [(&str, &dyn Display); 1] = [("coroutine", &each.coroutine)];
             text.sample("ferrio_tasks_created_total", &labels, each.created);
         }
-        text.family(
-            "ferrio_task_steps_total",
-            Kind::Counter,
-            "Steps that tasks made, by coroutine.",
-        );
-        for each in coroutines {
-            if let Some(steps) = each.steps {
-                let labels: [(&str, &dyn Display); 1] = [("coroutine", &each.coroutine)];
-                text.sample("ferrio_task_steps_total", &labels, steps);
-            }
-        }
     }
     if let Some(known) = &metrics.interpreter {
         text.family(
@@ -380,12 +370,24 @@ fn write_tasks(text: &mut Text, metrics: &Metrics) {
         text.family(
             "ferrio_waiting_tasks",
             Kind::Gauge,
-            "Tasks that wait, by what for, likewise.",
+            "Tasks that wait, by what for and at which line, likewise.",
         );
         for wait in &known.waits {
-            text.sample("ferrio_waiting_tasks", &[("for", &wait.kind)], wait.tasks);
+            let (file, line, function) = place(wait.site.as_ref());
+            let labels: [(&str, &dyn Display); 4] = [
+                ("for", &wait.kind.name()),
+                ("file", &file),
+                ("line", &line),
+                ("function", &function),
+            ];
+            text.sample("ferrio_waiting_tasks", &labels, wait.tasks);
         }
     }
+}
+
+/// A place as labels; empty ones for none.
+fn place(site: Option<&Site>) -> (&str, u32, &str) {
+    site.map_or(("", 0, ""), |site| (&site.file, site.line, &site.function))
 }
 
 fn write_blocks(text: &mut Text, metrics: &Metrics) {
@@ -401,10 +403,7 @@ fn write_blocks(text: &mut Text, metrics: &Metrics) {
     ] {
         text.family(name, Kind::Counter, help);
         for block in &metrics.blocks {
-            let (file, line, function) = match &block.site {
-                Some(site) => (site.file.as_str(), site.line, site.function.as_str()),
-                None => ("", 0, ""),
-            };
+            let (file, line, function) = place(block.site.as_ref());
             let labels: [(&str, &dyn Display); 4] = [
                 ("cause", &block.cause),
                 ("file", &file),

@@ -9,16 +9,19 @@
 //! | `chain` | from a task's outermost await to the innermost |
 //! | `collect` | what loops and tasks are at, for whoever holds the interpreter |
 //! | `interpreter_thread` | how native threads get something done in Python |
+//! | `process` | this process as what views are made from |
 //! | `services` | the native threads, at a fork and at the end |
 //! | `waits` | what a task waits for |
 
 mod chain;
 mod collect;
 pub(crate) mod interpreter_thread;
+mod process;
 mod services;
 mod waits;
 
 pub(crate) use collect::collect_snapshot;
+pub(crate) use process::Process;
 pub(crate) use services::resume_after_fork;
 
 use crate::ffi::{Method, Object, Outcome, Raised, text};
