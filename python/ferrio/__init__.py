@@ -56,7 +56,9 @@ from ferrio._ferrio import (
     wait_for,
 )
 from ferrio.installation import install, uninstall
+from ferrio.live_server import LiveServer, serve_metrics
 from ferrio.loop import EventLoop
+from ferrio.measuring import metrics
 from ferrio.policy import get_event_loop, new_event_loop
 from ferrio.runner import Runner, run
 from ferrio.streams import (
@@ -65,6 +67,7 @@ from ferrio.streams import (
     start_server,
     start_unix_server,
 )
+from ferrio.telemetry import instrument_opentelemetry
 
 __version__ = "0.1.0"
 
@@ -129,6 +132,7 @@ __all__ = [
     "EventLoop",
     "Future",
     "LifoQueue",
+    "LiveServer",
     "Lock",
     "PriorityQueue",
     "Queue",
@@ -145,10 +149,13 @@ __all__ = [
     "gather",
     "get_event_loop",
     "install",
+    "instrument_opentelemetry",
+    "metrics",
     "new_event_loop",
     "open_connection",
     "open_unix_connection",
     "run",
+    "serve_metrics",
     "shield",
     "sleep",
     "start_server",

@@ -12,6 +12,14 @@ pub trait Source: Send + Sync {
     /// that and not much longer.
     fn snapshot(&self, patience: Duration) -> Snapshot;
 
-    /// The numbers of the loops. Never waits.
+    /// The numbers of the loops, those of their tasks as fresh as a snapshot's, unless there are so
+    /// many tasks that looking at each would cost the loop too much.
+    fn fresh_metrics(&self, patience: Duration) -> Metrics {
+        self.snapshot(patience);
+        self.metrics()
+    }
+
+    /// The numbers of the loops, those of their tasks as they were when somebody last looked. Never
+    /// waits.
     fn metrics(&self) -> Metrics;
 }

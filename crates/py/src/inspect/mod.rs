@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `chain` | from a task's outermost await to the innermost |
 //! | `collect` | what loops and tasks are at, for whoever holds the interpreter |
+//! | `http` | the HTTP server, as Python starts it |
 //! | `interpreter_thread` | how native threads get something done in Python |
 //! | `process` | this process as what views are made from |
 //! | `services` | the native threads, at a fork and at the end |
@@ -15,26 +16,45 @@
 
 mod chain;
 mod collect;
+mod http;
 pub(crate) mod interpreter_thread;
 mod process;
 mod services;
 mod waits;
 
 pub(crate) use collect::collect_snapshot;
-pub(crate) use process::Process;
 pub(crate) use services::resume_after_fork;
 
-use crate::ffi::{Method, Object, Outcome, Raised, text};
+use serde::Serialize;
+
+use crate::ffi::{Arguments, Method, Object, Outcome, Raised, text};
 
 /// The module's functions.
 pub(crate) fn functions() -> Vec<Method> {
-    services::functions()
+    let mut functions = services::functions();
+    functions.extend(http::functions());
+    functions.push(Method::function(
+        c"_metrics",
+        |arguments| metrics_text(arguments),
+        c"_metrics(tasks): the metrics of all loops as JSON, with a look at every task or without.",
+    ));
+    functions
+}
+
+fn metrics_text(arguments: Arguments<'_>) -> Outcome<Object> {
+    let [tasks] = arguments.positional() else {
+        return Err(Raised::type_error("one argument is expected"));
+    };
+    json(&process::metrics_here(tasks.is_true()?)?)
 }
 
 /// The snapshot as JSON.
 pub(crate) fn snapshot_text() -> Outcome<Object> {
-    let snapshot = collect_snapshot()?;
-    match serde_json::to_string(&snapshot) {
+    json(&collect_snapshot()?)
+}
+
+fn json(value: &impl Serialize) -> Outcome<Object> {
+    match serde_json::to_string(value) {
         Ok(json) => text(&json),
         Err(error) => Err(Raised::runtime_error(&error.to_string())),
     }
