@@ -1,10 +1,12 @@
 """A chat service with everything that a page can show; its clients are in the same process.
 
-It prints the page's URL, then does what it is told on standard input: "block SECONDS", "end".
+It prints the page's URL, then does what it is told on standard input: "block SECONDS" (Python code),
+"hold SECONDS" (C code that holds the interpreter), "end".
 """
 
 import argparse
 import asyncio
+import ctypes
 import random
 import sys
 import time
@@ -91,13 +93,19 @@ def hash_passwords(seconds):
         sum(range(1000))
 
 
+def hold_interpreter(seconds):
+    # A function of C that is called with the interpreter held.
+    ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+
+
 async def obey(commands):
     """Do what is said on standard input."""
     while True:
         words = (await commands.get()).split()
         if not words or words[0] == "end":
             return
-        hash_passwords(float(words[1]))
+        command, seconds = words[0], float(words[1])
+        hash_passwords(seconds) if command == "block" else hold_interpreter(seconds)
 
 
 async def chat(arguments):

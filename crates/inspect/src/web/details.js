@@ -1,7 +1,7 @@
 // All that is known of one task.
 
 import { byId, element } from "./dom.js";
-import { duration, place, waitWords, wholePlace } from "./format.js";
+import { duration, ownSite, place, waitWords, wholePlace } from "./format.js";
 
 /** Shows a task in the drawer, or that it has ended. */
 export function drawDetails(task, known, now, choose) {
@@ -27,9 +27,9 @@ function facts(task, now, choose) {
   fact("State", task.state);
   if (wait) {
     fact("Waits", `${waitWords(wait)}${wait.since ? ` for ${duration(now - wait.since)}` : ""}`);
-    fact("For", element("code", { text: wait.what }));
+    if (wait.what) fact("For", element("code", { text: wait.what }));
     if (wait.until) fact("Until", `in ${duration(Math.max(0, wait.until - now))}`);
-    if (wait.site) fact("At", site(wait.site));
+    if (ownSite(task)) fact("At", site(ownSite(task)));
     if (wait.tasks.length) fact("Held by", ...wait.tasks.map((id) => link(id, choose)));
   }
   if (task.created) fact("Created", site(task.created));

@@ -18,10 +18,10 @@ export function short(number) {
   for (const [size, unit] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
     if (number >= size) return (number / size).toPrecision(3) + unit;
   }
-  return String(Math.round(number * 10) / 10);
+  return String(number < 10 ? Math.round(number * 10) / 10 : Math.round(number));
 }
 
-export const bytes = (number) => `${short(number)}B`;
+export const bytes = (number) => short(number).replace(/[kMG]?$/, (unit) => ` ${unit}B`);
 
 export const percent = (share) => `${Math.round(share * 100)} %`;
 
@@ -31,6 +31,16 @@ export function place(site) {
 }
 
 export const wholePlace = (site) => (site ? `${site.file}:${site.line}` : "");
+
+const LIBRARY = /\/(asyncio|ferrio)\/[^/]+\.py$|\/python3[^/]*\/(?!site-packages|dist-packages)[^/]+\.py$/;
+
+/** The innermost line of a task that is the program's and not a library's of asyncio. */
+export function ownSite(task) {
+  return task.stack.findLast((site) => !LIBRARY.test(site.file)) ?? task.wait?.site ?? task.stack.at(-1);
+}
+
+/** A command line without the folders. */
+export const shortCommand = (words) => words.map((word) => (word.startsWith("/") ? word.split("/").pop() : word)).join(" ");
 
 /** The lane in which a task is shown, by what it is at. */
 export function laneOf(task) {

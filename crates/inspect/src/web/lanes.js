@@ -1,19 +1,22 @@
 // The picture: who runs, who is next, who waits for what.
 
 import { byId, element, keep, setText } from "./dom.js";
-import { duration, laneOf, place, waitWords } from "./format.js";
+import { duration, laneOf, ownSite, place, waitWords } from "./format.js";
 
 const LANES = [
   ["running", "Running"],
   ["ready", "Ready to run"],
-  ["sockets", "Wait for sockets"],
-  ["timers", "Wait for time"],
-  ["locks", "Wait for locks and events"],
-  ["queues", "Wait for queues"],
-  ["threads", "Wait for threads and processes"],
-  ["tasks", "Wait for tasks"],
-  ["other", "Wait for something else"],
+  ["sockets", "Waiting for sockets"],
+  ["timers", "Waiting for time"],
+  ["locks", "Waiting for locks and events"],
+  ["queues", "Waiting for queues"],
+  ["threads", "Waiting for threads and processes"],
+  ["tasks", "Waiting for tasks"],
+  ["other", "Waiting for something else"],
 ];
+
+/** Lanes that have held somebody: they stay, so that the picture does not jump. */
+const seen = new Set(["running", "ready"]);
 
 /** So many tasks of one coroutine are shown by name; more are dots. */
 const NAMED = 3;
@@ -29,21 +32,32 @@ export function drawLanes(loop, now, chosen, choose) {
   const root = byId("lanes");
   const places = whereTasksAre(root);
   const byLane = Map.groupBy(loop.tasks, laneOf);
+  for (const name of byLane.keys()) seen.add(name);
   keep(
     root,
-    LANES,
+    LANES.filter(([name]) => seen.has(name)),
     ([name]) => name,
     ([name, title]) =>
       element("section", { class: `lane ${name}` }, element("h3", { text: title }, element("span")), element("div")),
     (lane, [name]) => {
       const tasks = byLane.get(name) ?? [];
-      const more = name === "ready" && loop.ready > tasks.length ? ` of ${loop.ready} entries` : "";
       lane.classList.toggle("none", tasks.length === 0);
-      setText(lane.querySelector("h3 span"), `${tasks.length}${more}`);
+      setText(lane.querySelector("h3 span"), String(tasks.length));
       drawGroups(lane.lastElementChild, tasks, { now, chosen, choose });
+      if (tasks.length === 0) lane.lastElementChild.replaceChildren(nobody(name, loop));
     },
   );
+  const empty = LANES.filter(([name]) => !seen.has(name)).map(([, title]) => title.replace("Waiting for ", ""));
+  setText(byId("nobody"), empty.length ? `Nobody has waited for ${empty.join("; ")}.` : "");
   moveTasks(root, places);
+}
+
+function nobody(name, loop) {
+  const words = {
+    running: { waiting: "Nobody: the loop waits for events.", stopped: "Nobody: the loop is stopped." }[loop.running?.kind] ?? "No task.",
+    ready: loop.ready ? `No task; the queue has ${loop.ready}.` : "Nobody: the queue is empty.",
+  };
+  return element("p", { class: "nobody", "data-key": "nobody", text: words[name] ?? "Nobody." });
 }
 
 function drawGroups(parent, tasks, context) {
@@ -79,7 +93,7 @@ function drawTask(button, task, named, { now, chosen }) {
   if (!named) return;
   if (!button.firstChild) button.append(element("span"), element("i"));
   setText(button.firstChild, task.name);
-  setText(button.lastChild, age === null ? place(task.stack.at(-1)) : duration(age));
+  setText(button.lastChild, age === null ? place(ownSite(task)) : duration(age));
 }
 
 function whereTasksAre(root) {

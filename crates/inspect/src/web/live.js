@@ -3,15 +3,15 @@
 import { drawBusy, drawLag } from "./charts.js";
 import { drawDetails } from "./details.js";
 import { byId, element, keep, numbers, setText } from "./dom.js";
-import { bytes, duration, percent, place, short, wholePlace } from "./format.js";
+import { bytes, duration, ownSite, percent, place, short, shortCommand, wholePlace } from "./format.js";
 import { History } from "./history.js";
 import { drawLanes } from "./lanes.js";
 import { drawTree } from "./tree.js";
 
 /** Milliseconds from one question to the next, at least. */
 const INTERVAL = 500;
-/** An answer that took long is not asked for sooner than so many times that later. */
-const BREATH = 8;
+/** Milliseconds more for each task: to look at one takes the loop some microseconds. */
+const INTERVAL_OF_TASK = 0.1;
 /** Seconds without a look at events that count as blocked. */
 const BLOCKED = 0.25;
 /** Seconds after which the tasks are called old. */
@@ -19,12 +19,11 @@ const OLD = 0.6;
 
 const token = new URLSearchParams(location.search).get("token") ?? "";
 
-/** What is shown: the last answer, and what the person at the page has chosen. */
-const view = { answer: null, loop: null, task: null, knownTask: null, paused: false };
+/** The last answer, the one that is shown, and what the person at the page has chosen. */
+const view = { last: null, answer: null, loop: null, task: null, knownTask: null, paused: false };
 const histories = new Map();
 
 async function ask() {
-  const begun = performance.now();
   try {
     const response = await fetch("live.json", { headers: { Authorization: `Bearer ${token}` } });
     if (!response.ok) throw new Error(await response.text());
@@ -32,10 +31,12 @@ async function ask() {
   } catch (error) {
     showGone(error);
   }
-  setTimeout(ask, Math.max(INTERVAL, BREATH * (performance.now() - begun)));
+  const tasks = Object.values(view.last?.tasks ?? {}).reduce((sum, count) => sum + count, 0);
+  setTimeout(ask, Math.max(INTERVAL, INTERVAL_OF_TASK * tasks));
 }
 
 function take(answer) {
+  view.last = answer;
   for (const metrics of answer.metrics.loops) {
     if (!histories.has(metrics.id)) histories.set(metrics.id, new History());
     histories.get(metrics.id).add(metrics, answer.metrics.taken_at);
@@ -88,8 +89,8 @@ function drawHeader({ process, command, python, loops }) {
   const words = command.length ? command.join(" ") : "";
   if (line.dataset.words !== words + process) {
     line.dataset.words = words + process;
-    line.replaceChildren(element("code", { text: words }), ` pid ${process}${python ? ` · Python ${python}` : ""}`);
-    document.title = `ferrio · ${words.split(" ").at(-1) || process}`;
+    line.replaceChildren(element("code", { text: shortCommand(command), title: words }), ` pid ${process}${python ? ` · Python ${python}` : ""}`);
+    document.title = `ferrio · ${shortCommand(command) || process}`;
   }
   const shown = view.loop ?? loops[0]?.id;
   keep(
@@ -139,7 +140,7 @@ function drawState({ taken_at, tasks_at }, loop, metrics) {
 function drawCulprit(lag, loop) {
   const block = currentBlock(loop);
   const task = runningTask(loop);
-  const where = block?.site ?? task?.stack.at(-1);
+  const where = block?.site ?? (task && ownSite(task));
   setText(byId("blocked-for"), `Blocked for ${duration(lag)}`);
   const by = [where ? `by ${where.function} at ${place(where)}` : "", task ? `in task ${task.name}` : ""];
   const words = by.filter(Boolean).join(", ");
@@ -160,9 +161,10 @@ function drawNow(loop, metrics, history, lag) {
   const kind = loop.running.kind;
   const what = task?.name ?? { waiting: "Waits for events", stopped: "Stopped" }[kind] ?? "A callback";
   setText(byId("now-what"), what);
-  const where = task?.stack.at(-1);
+  const where = task && ownSite(task);
   const since = lag ? `, for ${duration(lag)}` : "";
-  setText(byId("now-where"), where ? `${where.function} at ${place(where)}${since}` : (loop.running.name ?? "") + since);
+  const idle = kind === "waiting" ? "Nothing is ready to run." : "";
+  setText(byId("now-where"), where ? `${where.function} at ${place(where)}${since}` : (loop.running.name ?? idle) + since);
   numbers(byId("now-numbers"), [
     ["Turns", `${short(history.rates.turns ?? 0)}/s`, `${metrics.turns} so far`],
     ["Ready", short(metrics.ready), "Entries in the batch of the turn that goes on"],
@@ -176,7 +178,7 @@ function drawCharts(metrics, history) {
   byId("busy-figure").replaceChildren(percent(metrics.busy_share), element("small", { text: "of the last second" }));
   drawBusy(byId("busy-chart"), history.points, now);
   const last = history.points.at(-1);
-  const p99 = `p99 ${duration(metrics.lag.p99)}, worst in a minute ${duration(history.worst())}`;
+  const p99 = `p99 ${duration(metrics.lag.p99)} · worst ${duration(history.worst())}`;
   byId("lag-figure").replaceChildren(duration(last?.worst ?? 0), element("small", { text: p99 }));
   drawLag(byId("lag-chart"), history.points, now);
 }

@@ -1,7 +1,7 @@
 // The tree of tasks: who was made by whom.
 
 import { byId, element, keep, setText } from "./dom.js";
-import { duration, laneOf, place, waitWords } from "./format.js";
+import { duration, laneOf, ownSite, place, waitWords } from "./format.js";
 
 /** So many children of one coroutine are one row until it is opened. */
 const TOO_MANY = 6;
@@ -89,7 +89,7 @@ function updateRow(item, row, { now, chosen, choose }) {
     return show([title, coroutine, wait, age], [`${row.coroutine} × ${row.same.length}`, "", words, ""], mark, [...lanes.keys()][0]);
   }
   const { task } = row;
-  const words = task.wait ? `${waitWords(task.wait)}  ${place(task.wait.site)}` : task.state;
+  const words = task.wait ? `${waitWords(task.wait)} · ${place(ownSite(task))}` : task.state;
   const since = task.wait?.since ? duration(now - task.wait.since) : "";
   show([title, coroutine, wait, age], [task.name, task.coroutine, words, since], mark, laneOf(task));
 }
