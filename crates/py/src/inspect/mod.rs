@@ -3,10 +3,14 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `interpreter_thread` | how native threads get something done in Python |
+//! | `layout` | where the interpreter keeps what is looked at from outside |
 //! | `services` | the native threads, at a fork and at the end |
+//! | `watchdog` | which loops it watches, and how its reports reach Python |
 
 pub(crate) mod interpreter_thread;
+mod layout;
 mod services;
+mod watchdog;
 
 pub(crate) use services::resume_after_fork;
 
@@ -14,5 +18,7 @@ use crate::ffi::Method;
 
 /// The module's functions.
 pub(crate) fn functions() -> Vec<Method> {
-    services::functions()
+    let mut functions = services::functions();
+    functions.extend(watchdog::functions());
+    functions
 }
