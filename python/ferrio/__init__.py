@@ -68,6 +68,7 @@ from ferrio.streams import (
     start_unix_server,
 )
 from ferrio.telemetry import instrument_opentelemetry
+from ferrio.watchdog import blocks, on_block
 
 __version__ = "0.1.0"
 
@@ -146,12 +147,14 @@ __all__ = [
     "TaskGroup",
     "Timeout",
     "as_completed",
+    "blocks",
     "gather",
     "get_event_loop",
     "install",
     "instrument_opentelemetry",
     "metrics",
     "new_event_loop",
+    "on_block",
     "open_connection",
     "open_unix_connection",
     "run",

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ferrio import __version__
+from ferrio import __version__, watchdog
 from ferrio.children import install_in_children
 from ferrio.installation import install
 
@@ -28,6 +28,8 @@ _DESCRIPTION = """\
 Run an asyncio program on ferrio, as "python" itself would run it.
 Without a program: asyncio's interactive console, on ferrio."""
 
+# Seconds: what blocks a loop for longer is told of, if standard error is a terminal.
+_WATCHDOG = 0.25
 
 # Options of ferrio's that take the next word, unless it is attached by "=".
 _OPTIONS_WITH_VALUE = ("--web",)
@@ -36,6 +38,7 @@ _OPTIONS_WITH_VALUE = ("--web",)
 def main() -> None:
     """Do what the command line says; the entry point of ``ferrio`` and ``python -m ferrio``."""
     own_arguments, command = _split_command_line(sys.argv[1:])
+    watchdog.choice.default = _WATCHDOG
     _follow_options(own_arguments)
     install()
     install_in_children()
@@ -73,6 +76,7 @@ def _follow_options(arguments: list[str]) -> None:
     if not arguments:
         return
     options = _parse_options(arguments)
+    watchdog.choice.is_silenced = options.no_watchdog
     if options.web is not None:
         from ferrio import live_server
 
@@ -88,7 +92,7 @@ def _parse_options(arguments: list[str]) -> Namespace:
 
     parser = argparse.ArgumentParser(
         prog="ferrio" if sys.argv[0].endswith("ferrio") else "python -m ferrio",
-        usage="%(prog)s [-h] [-V] [--web address] [file | -m module | -c command | -] [arguments ...]",
+        usage="%(prog)s [options] [file | -m module | -c command | -] [arguments ...]",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -100,6 +104,11 @@ def _parse_options(arguments: list[str]) -> Namespace:
         metavar="address",
         help="serve a live page, JSON and Prometheus' text at HOST:PORT; "
         "the page's URL is printed on stderr",
+    )
+    parser.add_argument(
+        "--no-watchdog",
+        action="store_true",
+        help=f"do not tell of what blocks an event loop for longer than {_WATCHDOG * 1000:.0f} ms",
     )
     program = parser.add_argument_group("the program")
     program.add_argument("file", nargs="?", help="a script, or a directory or zip with __main__.py")

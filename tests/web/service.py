@@ -148,4 +148,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--clients", type=int, default=40)
     parser.add_argument("--empty", action="store_true")
-    ferrio.run(main(parser.parse_args()))
+    ferrio.run(main(parser.parse_args()), watchdog=0.1)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::PATIENCE;
 use super::access::{Options, Refusal};
@@ -21,6 +22,8 @@ const MOST_TASKS: usize = 1_000;
 struct Live {
     snapshot: Snapshot,
     metrics: Metrics,
+    /// The last blocks, the oldest first.
+    blocks: Vec<Value>,
     /// How many tasks each loop has, by its number.
     tasks: BTreeMap<u64, usize>,
 }
@@ -39,6 +42,11 @@ impl Live {
         Live {
             snapshot,
             metrics: source.metrics(),
+            blocks: source
+                .recent_blocks()
+                .iter()
+                .map(|block| plain(&**block))
+                .collect(),
             tasks,
         }
     }
@@ -75,6 +83,10 @@ fn text(source: &dyn Source) -> Response {
         prometheus::CONTENT_TYPE,
         prometheus::render(&source.fresh_metrics(PATIENCE)),
     )
+}
+
+fn plain(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).expect("plain data with text for keys has a JSON form")
 }
 
 fn json(value: &impl Serialize) -> Response {

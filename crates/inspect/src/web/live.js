@@ -79,7 +79,7 @@ function draw() {
   drawCharts(metrics, history);
   drawLanes(loop, snapshot.tasks_at, view.task, choose);
   drawTree(loop, total, snapshot.tasks_at, view.task, choose);
-  drawBlocks(view.answer.metrics.blocks);
+  drawBlocks(view.answer);
   drawTraffic(metrics, history);
   drawChosen(loop, snapshot.tasks_at);
 }
@@ -113,7 +113,7 @@ function drawNoLoop() {
   const nothing = { id: 0, ready: 0, tasks: [] };
   drawLanes(nothing, 0, null, choose);
   drawTree(nothing, 0, 0, null, choose);
-  drawBlocks(view.answer.metrics.blocks);
+  drawBlocks(view.answer);
 }
 
 /** What the loop is at, in the pill and the banners; returns its lag while it is blocked. */
@@ -147,11 +147,11 @@ function drawCulprit(lag, loop) {
   setText(byId("blocked-by"), words + (block?.cause ? ` (${block.cause})` : ""));
   byId("blocked-by").title = wholePlace(where);
   const line = byId("blocked-line");
-  line.hidden = !block?.source_line;
-  setText(line, block?.source_line?.trim() ?? "");
+  line.hidden = !block?.source;
+  setText(line, block?.source?.trim() ?? "");
 }
 
-const currentBlock = (loop) => view.answer.blocks?.find((block) => block.loop_id === loop.id && block.going_on);
+const currentBlock = (loop) => view.answer.blocks.findLast((block) => block.loop === loop.id && !block.over);
 
 const runningTask = ({ running, tasks }) =>
   running.kind === "step" ? tasks.find(({ id }) => id === running.task) : undefined;
@@ -183,8 +183,10 @@ function drawCharts(metrics, history) {
   drawLag(byId("lag-chart"), history.points, now);
 }
 
-function drawBlocks(blocks) {
-  const worst = [...blocks].sort((a, b) => b.total - a.total).slice(0, 12);
+/** Where the loops were blocked, with the line as the last report of the place had it. */
+function drawBlocks({ metrics, blocks }) {
+  const worst = [...metrics.blocks].sort((a, b) => b.total - a.total).slice(0, 12);
+  const lines = new Map(blocks.map((block) => [wholePlace(block.site), block.source]));
   const list = byId("block-rows");
   if (worst.length === 0) {
     list.replaceChildren(element("li", { class: "empty", "data-key": "none", text: "No block was noticed. The watchdog looks for them when it is on (FERRIO_WATCHDOG=100ms)." }));
@@ -201,8 +203,9 @@ function drawBlocks(blocks) {
       head.title = wholePlace(block.site);
       setText(head.lastChild, duration(block.longest));
       setText(how, `${block.count} ×, ${duration(block.total)} in all, ${block.cause}`);
-      line.hidden = !block.source_line;
-      setText(line, block.source_line?.trim() ?? "");
+      const source = lines.get(wholePlace(block.site));
+      line.hidden = !source;
+      setText(line, source?.trim() ?? "");
     },
   );
 }

@@ -13,14 +13,18 @@
 //! | `process` | this process as what views are made from |
 //! | `services` | the native threads, at a fork and at the end |
 //! | `waits` | what a task waits for |
+//! | `layout` | where the interpreter keeps what is looked at from outside |
+//! | `watchdog` | which loops it watches, and how its reports reach Python |
 
 mod chain;
 mod collect;
 mod http;
 pub(crate) mod interpreter_thread;
+mod layout;
 mod process;
 mod services;
 mod waits;
+mod watchdog;
 
 pub(crate) use collect::collect_snapshot;
 pub(crate) use services::resume_after_fork;
@@ -33,6 +37,7 @@ use crate::ffi::{Arguments, Method, Object, Outcome, Raised, text};
 pub(crate) fn functions() -> Vec<Method> {
     let mut functions = services::functions();
     functions.extend(http::functions());
+    functions.extend(watchdog::functions());
     functions.push(Method::function(
         c"_metrics",
         |arguments| metrics_text(arguments),

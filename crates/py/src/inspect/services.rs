@@ -1,6 +1,7 @@
 //! When the native threads of ours are stopped and started: for `ferrio.forking`.
 
 use ferrio_inspect::services::{Stopping, services};
+use ferrio_inspect::watchdog;
 
 use super::{http, interpreter_thread, process};
 use crate::ffi::{Arguments, Method, Object, Outcome, Raised, none, released};
@@ -34,6 +35,7 @@ pub(super) fn functions() -> Vec<Method> {
                 interpreter_thread::forget();
                 process::forget();
                 http::forget();
+                watchdog::forget();
                 Ok(none())
             },
             c"Forget the native threads, which are the parent's.",
