@@ -48,7 +48,8 @@ class Chromium:
         # What the page has written to its console, and exceptions that nobody caught.
         self.console = []
         try:
-            self._browser = connect(self._address(), max_size=None, open_timeout=_START_TIMEOUT)
+            self._connection = connect(self._address(), max_size=None, open_timeout=_START_TIMEOUT)
+            self._browser = self._connection.__enter__()
         except BaseException:
             self._end()
             raise
@@ -73,7 +74,7 @@ class Chromium:
         return self
 
     def __exit__(self, *exception):
-        self._browser.close()
+        self._connection.__exit__(*exception)
         self._end()
 
     def _end(self):
@@ -117,18 +118,33 @@ class Chromium:
         self.call("Page.navigate", url=url)
 
     def evaluate(self, expression):
-        """Return the value of a JavaScript expression, a promise's when it is one."""
+        """Return the value of a JavaScript expression, a promise's when it is one.
+
+        True stands for an element, which has no value.
+        """
         answer = self.call(
-            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+            "Runtime.evaluate",
+            expression=f"((value) => value instanceof Node || value)({expression})",
+            returnByValue=True,
+            awaitPromise=True,
         )
         if "exceptionDetails" in answer:
             raise RuntimeError(answer["exceptionDetails"]["exception"]["description"])
         return answer["result"].get("value")
 
+    def _try(self, expression):
+        try:
+            return self.evaluate(expression)
+        except RuntimeError:
+            return None
+
     def wait_for(self, expression, timeout=20):
-        """Wait until a JavaScript expression is true; return its value."""
+        """Wait until a JavaScript expression is true; return its value.
+
+        It may fail until then: the page may not be there yet.
+        """
         deadline = time.monotonic() + timeout
-        while not (value := self.evaluate(expression)):
+        while not (value := self._try(expression)):
             if time.monotonic() > deadline:
                 shown = self.evaluate("document.body.innerText")
                 raise AssertionError(f"{expression} does not hold; the page shows:\n{shown}")

@@ -65,8 +65,11 @@ def browser():
 
 
 @pytest.fixture
-def page(browser):
-    """The browser, with a page that has to be without errors at the end."""
+def page(browser, start_service):
+    """The browser, with a page that has to be without errors at the end.
+
+    It is left before the services end, whose silence would be one.
+    """
     browser.show_as(1280, 900)
     browser.console.clear()
     yield browser
