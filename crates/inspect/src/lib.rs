@@ -13,6 +13,7 @@
 //! | `kernel` | what the kernel tells of a thread |
 //! | `python` | a running Python thread from outside: its frames, and why it is where it is |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
+//! | `watchdog` | who blocks a loop, told while it does |
 
 mod heartbeat;
 pub mod kernel;
@@ -21,6 +22,7 @@ pub mod python;
 pub mod services;
 mod signals;
 pub mod snapshot;
+pub mod watchdog;
 
 pub use heartbeat::{Doing, Heartbeat};
 pub use loops::{LoopRecord, add_loop, loops};
