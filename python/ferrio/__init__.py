@@ -65,6 +65,7 @@ from ferrio.streams import (
     start_server,
     start_unix_server,
 )
+from ferrio.watchdog import blocks, on_block
 
 __version__ = "0.1.0"
 
@@ -142,10 +143,12 @@ __all__ = [
     "TaskGroup",
     "Timeout",
     "as_completed",
+    "blocks",
     "gather",
     "get_event_loop",
     "install",
     "new_event_loop",
+    "on_block",
     "open_connection",
     "open_unix_connection",
     "run",

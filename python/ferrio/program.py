@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
 
-from ferrio import __version__
+from ferrio import __version__, watchdog
 from ferrio.children import install_in_children
 from ferrio.installation import install
 
@@ -25,10 +25,14 @@ _DESCRIPTION = """\
 Run an asyncio program on ferrio, as "python" itself would run it.
 Without a program: asyncio's interactive console, on ferrio."""
 
+# Seconds: what blocks a loop for longer is told of, if standard error is a terminal.
+_WATCHDOG = 0.25
+
 
 def main() -> None:
     """Do what the command line says; the entry point of ``ferrio`` and ``python -m ferrio``."""
     own_arguments, command = _split_command_line(sys.argv[1:])
+    watchdog.choice.default = _WATCHDOG
     _parse_options(own_arguments)
     install()
     install_in_children()
@@ -66,19 +70,24 @@ def _parse_options(arguments: list[str]) -> None:
 
     parser = argparse.ArgumentParser(
         prog="ferrio" if sys.argv[0].endswith("ferrio") else "python -m ferrio",
-        usage="%(prog)s [-h] [-V] [file | -m module | -c command | -] [arguments ...]",
+        usage="%(prog)s [-h] [-V] [--no-watchdog] [file | -m module | -c command | -] [arguments ...]",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "-V", "--version", action="version", version=_version(), help="show the versions and exit"
     )
+    parser.add_argument(
+        "--no-watchdog",
+        action="store_true",
+        help=f"do not tell of what blocks an event loop for longer than {_WATCHDOG * 1000:.0f} ms",
+    )
     program = parser.add_argument_group("the program")
     program.add_argument("file", nargs="?", help="a script, or a directory or zip with __main__.py")
     program.add_argument("-m", metavar="module", help="a module or package, found on sys.path")
     program.add_argument("-c", metavar="command", help="the program itself, as a string")
     program.add_argument("arguments", nargs="*", help="what the program finds in sys.argv[1:]")
-    parser.parse_args(arguments)
+    watchdog.choice.is_silenced = parser.parse_args(arguments).no_watchdog
 
 
 def _version() -> str:

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::desk::Desk;
-use super::eyes::{Culprit, Eyes, Sight};
+use super::eyes::{Culprit, Eyes};
 use super::report::{Holder, Report, TurnSeen};
 use super::span::Span;
 use super::tally::Words;
+use crate::python::Cause;
 use crate::snapshot::Site;
 
 /// From a span's beginning to its end.
@@ -52,8 +53,11 @@ pub(super) enum End {
 /// What was seen of a block.
 #[derive(Debug)]
 pub(super) struct Finding {
+    /// The place that is named.
     pub(super) site: Option<Site>,
-    pub(super) sight: Sight,
+    /// The innermost first.
+    pub(super) frames: Vec<Site>,
+    pub(super) cause: Cause,
     pub(super) culprit: Culprit,
     pub(super) turn: Option<TurnSeen>,
 }
@@ -118,18 +122,18 @@ impl Alarm {
         }
         let Finding {
             site,
-            sight,
+            frames: mut stack,
+            cause,
             culprit,
             turn,
         } = finding;
         let (id, number, words, unreported) = match &self.block {
             Some(block) => (block.last.block, block.last.number + 1, block.words, 0),
             None => {
-                let (id, words, unreported) = desk.open(site.as_ref(), &sight.cause, now);
+                let (id, words, unreported) = desk.open(site.as_ref(), &cause, now);
                 (id, 1, words, unreported)
             }
         };
-        let mut stack = sight.frames;
         stack.reverse();
         let mut report = Report {
             message: String::new(),
@@ -141,8 +145,8 @@ impl Alarm {
             thread: place.thread,
             seconds: age.as_secs_f64(),
             threshold: place.threshold.as_secs_f64(),
-            holder: Holder::of(&sight.cause),
-            cause: sight.cause,
+            holder: Holder::of(&cause),
+            cause,
             source: site.as_ref().and_then(|site| eyes.source_line(site)),
             site,
             culprit,

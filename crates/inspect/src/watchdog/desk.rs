@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::eyes::Cause;
 use super::report::Report;
 use super::tally::{SiteBlocks, Tally, Words};
+use crate::python::Cause;
 use crate::snapshot::Site;
 
 /// How many blocks are kept to be shown.
@@ -32,6 +32,17 @@ pub struct Counters {
 pub(super) struct Announcement {
     pub(super) report: Arc<Report>,
     pub(super) words: Words,
+}
+
+impl Announcement {
+    /// What is to be written for people to read, if anything.
+    pub(super) fn text(&self) -> Option<String> {
+        match self.words {
+            Words::All => Some(self.report.text()),
+            Words::Line => Some(self.report.short_text()),
+            Words::None => None,
+        }
+    }
 }
 
 /// The process's blocks. Its lock is held for the moment of a change, by the watchdog or by a thread

@@ -1,11 +1,10 @@
 //! What the watchdog sees of a loop's thread, and with what.
 
-use std::fmt;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use crate::Doing;
+use crate::python::Cause;
 use crate::snapshot::Site;
 
 /// Looks at threads from outside.
@@ -19,11 +18,14 @@ pub trait Eyes {
     /// How long the calling thread could have run so far and did not.
     fn own_delay(&mut self) -> Duration;
 
-    /// The Python frames of a thread, and why it does not come on.
-    fn look_at(&mut self, thread: u32, thread_state: usize) -> Sight;
+    /// The Python frames of a thread, the innermost first; none if they could not be read.
+    fn frames(&mut self, thread: u32, thread_state: usize) -> Vec<Site>;
 
-    /// The task or callback that the heartbeat names.
-    fn culprit(&mut self, doing: Doing, object: usize) -> Culprit;
+    /// Why a thread does not come on. Takes some milliseconds.
+    fn cause(&mut self, thread: u32, thread_state: usize) -> Cause;
+
+    /// The task that is at an address.
+    fn task(&mut self, address: usize) -> SeenTask;
 
     /// What a thread has had of the processors so far; `None` where the kernel does not tell.
     fn run_time(&mut self, thread: u32) -> Option<RunTime>;
@@ -35,65 +37,6 @@ pub trait Eyes {
     fn source_line(&mut self, site: &Site) -> Option<String>;
 }
 
-/// What a thread is at.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Sight {
-    /// The Python frames, the innermost first; empty if they could not be read.
-    pub frames: Vec<Site>,
-    /// Why the thread does not come on.
-    pub cause: Cause,
-}
-
-/// Why a thread does not come on.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Cause {
-    /// It runs Python code.
-    Python,
-    /// It runs C code that holds the interpreter.
-    CGil,
-    /// It runs C code that has released the interpreter.
-    CNogil,
-    /// It waits in a system call.
-    Syscall(String),
-    /// It waits for the interpreter.
-    GilWait {
-        /// The kernel's number of the thread that holds it.
-        thread: u32,
-        /// That thread's name, if it was given one.
-        name: Option<String>,
-        /// What that thread is at, if it could be read.
-        at: Option<Site>,
-    },
-    /// The garbage collector is at work.
-    Gc,
-    /// Others have the processors.
-    Descheduled,
-    /// It could not be seen.
-    #[default]
-    Unknown,
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Cause::Python => "python",
-            Cause::CGil => "c-gil",
-            Cause::CNogil => "c-nogil",
-            Cause::Syscall(name) => return write!(formatter, "syscall:{name}"),
-            Cause::GilWait { .. } => "gil-wait",
-            Cause::Gc => "gc",
-            Cause::Descheduled => "descheduled",
-            Cause::Unknown => "unknown",
-        })
-    }
-}
-
-impl Serialize for Cause {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// Whose work a loop is at.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -101,9 +44,15 @@ pub enum Culprit {
     /// A task's step.
     Task(SeenTask),
     /// A callback.
-    Callback,
+    Callback {
+        /// The function's qualified name.
+        function: Option<String>,
+    },
     /// A transport's or socket call's event, or a done-callback.
-    Event,
+    Event {
+        /// The function that is called for it.
+        function: Option<String>,
+    },
     /// The loop itself, between turns.
     Loop,
 }

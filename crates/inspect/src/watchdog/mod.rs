@@ -15,12 +15,15 @@
 //! | `desk` | the process's blocks: counted, kept, handed out |
 //! | `sinks` | standard error and the file |
 //! | `eyes` | what it looks with: a trait, so that tests script what is seen |
+//! | `outside`, `source_lines` | its eyes on real threads, and on files |
 
 mod alarm;
 mod desk;
 mod eyes;
+mod outside;
 mod report;
 mod sinks;
+mod source_lines;
 mod span;
 mod tally;
 #[cfg(test)]
@@ -34,11 +37,11 @@ use std::time::Duration;
 
 pub use desk::Counters;
 use desk::Desk;
-pub use eyes::{Cause, Culprit, Eyes, RunTime, SeenTask, Sight};
+pub use eyes::{Culprit, Eyes, RunTime, SeenTask};
+pub use outside::{Outside, TaskLayout};
 pub use report::{Holder, Report, TurnSeen};
 pub use sinks::{Sinks, set_sinks};
 pub use tally::SiteBlocks;
-use tally::Words;
 use watch::Watch;
 
 use crate::services::{Stop, services};
@@ -48,8 +51,9 @@ const NAME: &str = "ferrio-watchdog";
 
 static DESK: Desk = Desk::new();
 
-/// What is told of each report, and whether others were told enough of its place.
-pub type Listener = Arc<dyn Fn(&Arc<Report>, bool) + Send + Sync>;
+/// Is told of each report, and what of it is to be written into a log: nothing if enough was
+/// written of its place.
+pub type Listener = Arc<dyn Fn(&Arc<Report>, Option<String>) + Send + Sync>;
 
 /// A loop that is to be watched begins to run: starts the thread, or wakes it. The caller holds the
 /// interpreter.
@@ -100,7 +104,7 @@ fn run(stop: &Stop, eyes: &mut dyn Eyes, listener: &Listener) {
         let next = watches.look(&loops(), late, eyes, &DESK);
         for announcement in DESK.take_outgoing() {
             sinks::write(&announcement);
-            listener(&announcement.report, announcement.words != Words::None);
+            listener(&announcement.report, announcement.text());
         }
         let is_over = match next {
             Some(next) => {

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::eyes::{Cause, Culprit};
+use super::eyes::Culprit;
+use crate::python::Cause;
 use crate::snapshot::Site;
 
 /// A block of a loop, as it was at one moment.
@@ -30,6 +31,7 @@ pub struct Report {
     /// From how many seconds on it is one.
     pub threshold: f64,
     /// Why the loop did not come on.
+    #[serde(serialize_with = "in_words")]
     pub cause: Cause,
     /// Who has the interpreter, when it is waited for.
     pub holder: Option<Holder>,
@@ -75,7 +77,7 @@ impl Holder {
             Cause::GilWait { thread, name, at } => Some(Holder {
                 thread: *thread,
                 name: name.clone(),
-                site: at.clone(),
+                site: at.as_ref().map(Site::from),
             }),
             _ => None,
         }
@@ -205,8 +207,14 @@ impl Culprit {
                 Some(name) => format!("task {name}"),
                 None => "a task".to_owned(),
             },
-            Culprit::Callback => "a callback".to_owned(),
-            Culprit::Event => "the callback of an event".to_owned(),
+            Culprit::Callback { function } => match function {
+                Some(function) => format!("callback {function}"),
+                None => "a callback".to_owned(),
+            },
+            Culprit::Event { function } => match function {
+                Some(function) => format!("event callback {function}"),
+                None => "the callback of an event".to_owned(),
+            },
             Culprit::Loop => "the loop itself".to_owned(),
         }
     }
@@ -220,4 +228,9 @@ fn at(site: &Site) -> String {
 fn push(text: &mut String, words: std::fmt::Arguments<'_>) {
     // A String takes everything.
     let _ = text.write_fmt(words);
+}
+
+/// The cause as its words.
+pub(super) fn in_words<S: Serializer>(cause: &Cause, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(cause)
 }

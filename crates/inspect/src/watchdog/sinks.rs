@@ -42,7 +42,6 @@ pub fn set_sinks(new: Sinks) {
 /// Writes what is to be written of a report.
 pub(super) fn write(announcement: &Announcement) {
     let sinks = sinks().clone();
-    let report = &announcement.report;
     if let Some(path) = &sinks.file
         && announcement.words != Words::None
         && let Err(error) = append(path, announcement)
@@ -52,12 +51,10 @@ pub(super) fn write(announcement: &Announcement) {
             path.display()
         ));
     }
-    if sinks.standard_error {
-        match announcement.words {
-            Words::All => to_standard_error(&report.text()),
-            Words::Line => to_standard_error(&report.short_text()),
-            Words::None => {}
-        }
+    if sinks.standard_error
+        && let Some(text) = announcement.text()
+    {
+        to_standard_error(&text);
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::eyes::Cause;
+use super::report::in_words;
+use crate::python::Cause;
 use crate::snapshot::Site;
 
 /// Places beyond so many are counted together.
@@ -33,6 +34,7 @@ pub struct SiteBlocks {
     /// The longest of them, in seconds.
     pub longest: f64,
     /// The cause that the last of them had.
+    #[serde(serialize_with = "in_words")]
     pub cause: Cause,
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::desk::Desk;
 use super::report::Report;
 use super::tally::Words;
-use super::{Cause, Culprit, Eyes, RunTime, SeenTask, Sight, Watches};
+use super::{Eyes, RunTime, SeenTask, Watches};
+use crate::python::{Cause, Frame};
 use crate::snapshot::Site;
 use crate::{Doing, LoopRecord, add_loop};
 
@@ -28,7 +29,8 @@ fn site(line: u32, function: &str) -> Site {
 struct Script {
     now: Duration,
     own_delay: Duration,
-    sight: Sight,
+    frames: Vec<Site>,
+    cause: Cause,
     run_time: Option<RunTime>,
     runnable: bool,
     /// Looked at closely so often.
@@ -46,22 +48,22 @@ impl Eyes for Script {
         self.own_delay
     }
 
-    fn look_at(&mut self, _thread: u32, _thread_state: usize) -> Sight {
-        self.looks += 1;
+    fn frames(&mut self, _thread: u32, _thread_state: usize) -> Vec<Site> {
         if let Some(record) = self.comes_on.take() {
             record.heartbeat.begin(Doing::Callback, 9);
         }
-        self.sight.clone()
+        self.frames.clone()
     }
 
-    fn culprit(&mut self, doing: Doing, object: usize) -> Culprit {
-        match doing {
-            Doing::Step => Culprit::Task(SeenTask {
-                name: Some(format!("Task-{object}")),
-                coroutine: Some("main".to_owned()),
-                ..SeenTask::default()
-            }),
-            _ => Culprit::Callback,
+    fn cause(&mut self, _thread: u32, _thread_state: usize) -> Cause {
+        self.looks += 1;
+        self.cause.clone()
+    }
+
+    fn task(&mut self, address: usize) -> SeenTask {
+        SeenTask {
+            name: Some(format!("Task-{address}")),
+            ..SeenTask::default()
         }
     }
 
@@ -99,10 +101,8 @@ impl Scene {
             eyes: Script {
                 now: ms(5000),
                 own_delay: Duration::ZERO,
-                sight: Sight {
-                    frames: vec![site(3, "load"), site(10, "main")],
-                    cause: Cause::Python,
-                },
+                frames: vec![site(3, "load"), site(10, "main")],
+                cause: Cause::Python,
                 run_time: None,
                 runnable: false,
                 looks: 0,
@@ -319,11 +319,11 @@ fn time_in_which_nobody_ran_is_nobodys_fault() {
 #[test]
 fn a_look_at_others_at_work_is_repeated() {
     let mut scene = Scene::new();
-    scene.eyes.sight.cause = Cause::Descheduled;
+    scene.eyes.cause = Cause::Descheduled;
     scene.begin(Doing::Step, 7);
     scene.pass(ms(104));
     assert!(scene.eyes.looks > 0 && scene.reports().is_empty());
-    scene.eyes.sight.cause = Cause::CGil;
+    scene.eyes.cause = Cause::CGil;
     scene.pass(ms(8));
     assert_eq!(scene.reports()[0].0.cause, Cause::CGil);
 }
@@ -338,7 +338,7 @@ fn many_short_callbacks_in_one_turn() {
     };
     for step in 0..130_usize {
         let one_of_many = step % 3 == 0;
-        scene.eyes.sight.frames = frames(if one_of_many { "rare" } else { "common" });
+        scene.eyes.frames = frames(if one_of_many { "rare" } else { "common" });
         scene.begin(Doing::Callback, step);
         scene.pass(ms(1));
     }
@@ -412,12 +412,12 @@ fn no_place_floods_the_log() {
     assert!(scene.desk.counters().unreported > 800);
 
     // Another place is not kept quiet for that.
-    scene.eyes.sight.frames = vec![site(4, "other")];
+    scene.eyes.frames = vec![site(4, "other")];
     scene.block(ms(110));
     assert_eq!(scene.reports()[0].1, Words::All);
 
     // And after a while it is told how many there were.
-    scene.eyes.sight.frames = vec![site(3, "load")];
+    scene.eyes.frames = vec![site(3, "load")];
     scene.pass(ms(20_000));
     scene.block(ms(110));
     let (report, words) = scene.reports().remove(0);
@@ -433,7 +433,7 @@ fn the_place_with_most_of_the_time_is_named_at_the_end() {
     let mut scene = Scene::new();
     scene.begin(Doing::Step, 7);
     scene.pass(ms(150));
-    scene.eyes.sight.frames = vec![site(8, "save")];
+    scene.eyes.frames = vec![site(8, "save")];
     scene.pass(ms(450));
     scene.idle();
     let reports = scene.reports();
@@ -462,10 +462,15 @@ fn blocks_are_kept_to_be_shown() {
 #[test]
 fn a_report_is_one_line_of_json() {
     let mut scene = Scene::new();
-    scene.eyes.sight.cause = Cause::GilWait {
+    scene.eyes.cause = Cause::GilWait {
         thread: 99,
         name: Some("worker".to_owned()),
-        at: Some(site(50, "crunch")),
+        at: Some(Frame {
+            code: 1,
+            file: "app.py".to_owned(),
+            function: "crunch".to_owned(),
+            line: 50,
+        }),
     };
     scene.block(ms(110));
     let (report, _) = scene.reports().remove(0);

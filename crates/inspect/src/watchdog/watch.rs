@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::alarm::{Alarm, End, Finding, Place};
 use super::desk::Desk;
-use super::eyes::{Cause, Culprit, Eyes, Sight};
+use super::eyes::{Culprit, Eyes};
 use super::report::TurnSeen;
 use super::span::Span;
+use crate::python::Cause;
 use crate::snapshot::Site;
 use crate::{Doing, Heartbeat, LoopRecord};
 
@@ -59,7 +60,8 @@ struct Turn {
 struct Sample {
     origin: Site,
     times: u32,
-    sight: Sight,
+    /// The innermost first.
+    frames: Vec<Site>,
     culprit: Culprit,
 }
 
@@ -253,21 +255,23 @@ impl Stretch {
             if !self.alarm.is_due(&self.span, lead, seen.thread, eyes) {
                 return self.alarm.due_in(&self.span).saturating_sub(lead);
             }
-            let sight = eyes.look_at(seen.thread, seen.thread_state);
-            let culprit = eyes.culprit(seen.doing, seen.object);
+            let cause = eyes.cause(seen.thread, seen.thread_state);
+            let frames = eyes.frames(seen.thread, seen.thread_state);
+            let culprit = culprit(seen, &frames, eyes);
             if heartbeat.beat() != seen.beat {
                 // It has just ended: what was seen may be what came after it.
                 return Duration::ZERO;
             }
-            if sight.cause == Cause::Descheduled && self.second_looks < SECOND_LOOKS {
+            if cause == Cause::Descheduled && self.second_looks < SECOND_LOOKS {
                 // It is not what the time was lost with, and hides that.
                 self.second_looks += 1;
                 return Duration::ZERO;
             }
             self.second_looks = 0;
             self.finding = Some(Finding {
-                site: sight.frames.first().cloned(),
-                sight,
+                site: frames.first().cloned(),
+                frames,
+                cause,
                 culprit,
                 turn: None,
             });
@@ -309,12 +313,18 @@ impl Turn {
         {
             return often;
         }
+        // Of all that runs meanwhile: the turn's.
+        let cause = eyes.cause(seen.thread, seen.thread_state);
+        if heartbeat.turns() != self.turns {
+            return often;
+        }
         let Some(most) = self.samples.iter().max_by_key(|sample| sample.times) else {
             return often;
         };
         let finding = Finding {
             site: Some(most.origin.clone()),
-            sight: most.sight.clone(),
+            frames: most.frames.clone(),
+            cause,
             culprit: most.culprit.clone(),
             turn: Some(TurnSeen {
                 callbacks: seen.beat.wrapping_sub(self.first_beat),
@@ -328,31 +338,50 @@ impl Turn {
 
     /// Looks at what runs now.
     fn sample(&mut self, heartbeat: &Heartbeat, seen: Seen, eyes: &mut dyn Eyes) {
-        let sight = eyes.look_at(seen.thread, seen.thread_state);
-        let culprit = eyes.culprit(seen.doing, seen.object);
+        let frames = eyes.frames(seen.thread, seen.thread_state);
+        let culprit = culprit(seen, &frames, eyes);
         if heartbeat.beat() != seen.beat {
             return;
         }
         self.count += 1;
-        let Some(origin) = origin(&sight.frames) else {
+        let Some(origin) = origin(&frames).cloned() else {
             return;
         };
         let known = self.samples.iter_mut().find(|sample| {
             sample.origin.function == origin.function && sample.origin.file == origin.file
         });
         if let Some(sample) = known {
-            sample.times += 1;
-            sample.origin = origin.clone();
-            sample.sight = sight;
-            sample.culprit = culprit;
+            *sample = Sample {
+                times: sample.times + 1,
+                origin,
+                frames,
+                culprit,
+            };
         } else {
             self.samples.push(Sample {
-                origin: origin.clone(),
                 times: 1,
-                sight,
+                origin,
+                frames,
                 culprit,
             });
         }
+    }
+}
+
+/// Whose work it is.
+fn culprit(seen: Seen, frames: &[Site], eyes: &mut dyn Eyes) -> Culprit {
+    let function = origin(frames).map(|site| site.function.clone());
+    match seen.doing {
+        Doing::Step => {
+            let mut task = eyes.task(seen.object);
+            if task.coroutine.is_none() {
+                task.coroutine = function;
+            }
+            Culprit::Task(task)
+        }
+        Doing::Callback => Culprit::Callback { function },
+        Doing::Other => Culprit::Event { function },
+        Doing::Nothing | Doing::Waiting | Doing::Turn => Culprit::Loop,
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) use method::{
 };
 pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{Extends, Instance, Native, Own, This, TypeObject, Visitor};
-pub(crate) use object::{Object, Ref, interned, none, text};
+pub(crate) use object::{Object, Ref, interned, none, text, text_type_address};
 pub(crate) use outside::{code_type_address, hex_version, runtime_address};
 pub(crate) use search::find;
 pub(crate) use slots::Progress;

@@ -6,11 +6,13 @@
 //! | `layout` | where the interpreter keeps what native threads look at |
 //! | `look` | what the tests see of a thread from outside |
 //! | `services` | the native threads, at a fork and at the end |
+//! | `watchdog` | which loops it watches, and how its reports reach Python |
 
 pub(crate) mod interpreter_thread;
 mod layout;
 mod look;
 mod services;
+mod watchdog;
 
 pub(crate) use layout::layout;
 pub(crate) use services::resume_after_fork;
@@ -21,5 +23,6 @@ use crate::ffi::Method;
 pub(crate) fn functions() -> Vec<Method> {
     let mut functions = services::functions();
     functions.extend(look::functions());
+    functions.extend(watchdog::functions());
     functions
 }

@@ -1,6 +1,7 @@
 //! When the native threads of ours are stopped and started: for `ferrio.forking`.
 
 use ferrio_inspect::services::{Stopping, services};
+use ferrio_inspect::watchdog;
 
 use super::interpreter_thread;
 use crate::ffi::{Arguments, Method, Object, Outcome, Raised, none, released};
@@ -32,6 +33,7 @@ pub(super) fn functions() -> Vec<Method> {
                 refuse_arguments(arguments)?;
                 services().forget();
                 interpreter_thread::forget();
+                watchdog::forget();
                 Ok(none())
             },
             c"Forget the native threads, which are the parent's.",
