@@ -70,7 +70,7 @@ def _parse_options(arguments: list[str]) -> None:
 
     parser = argparse.ArgumentParser(
         prog="ferrio" if sys.argv[0].endswith("ferrio") else "python -m ferrio",
-        usage="%(prog)s [-h] [-V] [--no-watchdog] [file | -m module | -c command | -] [arguments ...]",
+        usage="%(prog)s [options] [file | -m module | -c command | -] [arguments ...]",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
