@@ -234,7 +234,7 @@ def _deliver(report: str, log_text: str | None) -> None:
     try:
         if log_text is not None and _has_log():
             logger.warning("%s", log_text)
-        for (callback,) in _callbacks:
+        for (callback,) in _callbacks.copy():
             _ferrio._call_and_report(callback, block)
     finally:
         thread.leave()

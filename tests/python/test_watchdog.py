@@ -255,8 +255,8 @@ def test_blocks_are_counted_by_place_and_do_not_flood_the_log(tmp_path):
         ferrio.run(main(), watchdog=0.002)
         (place, *others) = [block for block in ferrio.blocks() if block.site.function == "main"]
         assert not others
-        assert place.count > 30, place
-        assert place.longest >= 0.002 and place.total > 30 * 0.002, place
+        assert place.count > 20, place
+        assert place.longest >= 0.002 and place.total > 20 * 0.002, place
         assert place.cause == "syscall:clock_nanosleep"
         print(place.count)
         """,
