@@ -84,7 +84,7 @@ test-python: build ## Run the Python tests, on every version
 .PHONY: conformance
 conformance: build ## Run CPython's own asyncio tests on ferrio, on every version, without and with install()
 	@scripts/need_cpython_tests.sh $(foreach version,$(VERSIONS),$(call python_of,$(version)))
-	@$(RUN_JOBS) $(foreach version,$(VERSIONS), \
+	@$(RUN_JOBS) --show-from 'module ' $(foreach version,$(VERSIONS), \
 		conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1' \
 		installed-$(version) '$(call CONFORMANCE,$(version)) --jobs 1 --loop installed')
 

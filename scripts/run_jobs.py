@@ -3,7 +3,8 @@
     python scripts/run_jobs.py --at-once 2 --logs build/logs NAME COMMAND [NAME COMMAND …]
 
 A command is given to the shell. What a job prints goes to LOGS/NAME.log; of a job that fails
-the end of its log is shown, of the others its last line. Exits with 1 when any job failed.
+the end of its log is shown, of the others its last line, or all from the last line that begins with
+what --show-from says. Exits with 1 when any job failed.
 """
 
 import argparse
@@ -69,14 +70,24 @@ class Job:
 
     def last_lines(self, count: int) -> list[str]:
         """Return the end of its log."""
+        return self.lines()[-count:]
+
+    def lines_from(self, beginning: str) -> list[str]:
+        """Return its log from the last line on that begins so; its last line when none does."""
+        lines = self.lines()
+        starts = [number for number, line in enumerate(lines) if line.startswith(beginning)]
+        return lines[starts[-1] if starts else -1 :]
+
+    def lines(self) -> list[str]:
+        """Return the lines of its log that are not empty."""
         if not self.log.exists():
             return []
         text = self.log.read_text(errors="replace")
-        return [line for line in text.splitlines() if line.strip()][-count:]
+        return [line for line in text.splitlines() if line.strip()]
 
 
-def run_jobs(jobs: Sequence[Job], at_once: int) -> int:
-    """Run the jobs, at most so many at once; return how many failed."""
+def run_jobs(jobs: Sequence[Job], at_once: int, show_from: str | None) -> int:
+    """Run the jobs, at most so many at once, and say what came of each; return how many failed."""
     ended = threading.Event()
     reporter = threading.Thread(target=report_running, args=(jobs, ended), daemon=True)
     reporter.start()
@@ -84,7 +95,7 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> int:
         running = [pool.submit(job.run) for job in jobs]
         try:
             for future in as_completed(running):
-                report_ended(future.result(), jobs)
+                report_ended(future.result(), jobs, show_from)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             for job in jobs:
@@ -95,12 +106,18 @@ def run_jobs(jobs: Sequence[Job], at_once: int) -> int:
     return sum(job.failure is not None for job in jobs)
 
 
-def report_ended(job: Job, jobs: Sequence[Job]) -> None:
-    """Say how a job ended."""
+def report_ended(job: Job, jobs: Sequence[Job], show_from: str | None) -> None:
+    """Say how a job ended, and show the end of its log."""
     number = sum(other.seconds is not None for other in jobs)
     verdict = f"FAILED ({job.failure})" if job.failure else "ok"
     print(f"[{number}/{len(jobs)}] {job.name}: {verdict}, {job.seconds:.0f} s", flush=True)
-    for line in job.last_lines(TAIL_LINES if job.failure else 1):
+    if job.failure:
+        shown = job.last_lines(TAIL_LINES)
+    elif show_from is not None:
+        shown = job.lines_from(show_from)
+    else:
+        shown = job.last_lines(1)
+    for line in shown:
         print(f"    {line}", flush=True)
     if job.failure:
         print(f"    (all of it: {job.log})", flush=True)
@@ -121,6 +138,11 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--logs", type=Path, default=Path("build/logs"))
     parser.add_argument("--seconds", type=float, default=1800, help="for one job, at most")
+    parser.add_argument(
+        "--show-from",
+        metavar="TEXT",
+        help="show a job's log from the last line that begins so (default: its last line)",
+    )
     parser.add_argument("jobs", nargs="+", metavar="NAME COMMAND")
     arguments = parser.parse_args()
     # A shell without job control starts what it puts into the background with SIGINT ignored, and
@@ -136,7 +158,7 @@ def main() -> int:
         for name, command in zip(arguments.jobs[::2], arguments.jobs[1::2], strict=True)
     ]
     began = time.monotonic()
-    failed = run_jobs(jobs, arguments.at_once)
+    failed = run_jobs(jobs, arguments.at_once, arguments.show_from)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     took = time.monotonic() - began
     print(

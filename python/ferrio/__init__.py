@@ -15,6 +15,8 @@ The event loop, ``Task``, ``Future``, ``run``, ``Runner``, locks, queues, stream
 ``gather`` and their like are ferrio's; the rest is asyncio's own and runs on them. A program that
 is not to be changed is run by ``python -m ferrio app.py``, or calls ``ferrio.install()`` before it
 starts.
+
+(For pytest, which may find our plugin when ferrio is running already: PYTEST_DONT_REWRITE.)
 """
 
 # Some of asyncio's names are given another meaning here on purpose.

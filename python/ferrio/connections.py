@@ -19,6 +19,7 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ferrio import _ferrio
 from ferrio.name_resolution import AddressInfo
 from ferrio.sockets import (
     SocketOperationsPart,
@@ -224,7 +225,7 @@ class ConnectionsPart(SocketOperationsPart, TlsPart):
 
     def _make_transport(
         self,
-        sock: socket.socket,
+        sock: socket.socket | _ferrio.AcceptedSocket,
         protocol: asyncio.BaseProtocol,
         tls: TlsOptions,
         waiter: asyncio.Future[None],
@@ -242,7 +243,7 @@ class ConnectionsPart(SocketOperationsPart, TlsPart):
 
     def _make_socket_transport(
         self,
-        sock: socket.socket,
+        sock: socket.socket | _ferrio.AcceptedSocket,
         protocol: asyncio.BaseProtocol,
         waiter: asyncio.Future[None] | None = None,
         *,
@@ -251,7 +252,8 @@ class ConnectionsPart(SocketOperationsPart, TlsPart):
     ) -> asyncio.Transport:
         """Make the plain transport of a connected socket, which owns the socket from then on."""
         self._ensure_fd_no_transport(sock)
-        disable_nagle(sock)
+        if isinstance(sock, socket.socket):
+            disable_nagle(sock)
         return SocketTransport(self, sock, protocol, waiter, extra, server)
 
 
@@ -390,7 +392,7 @@ def interleave_families(infos: list[AddressInfo], first_family_count: int) -> li
     for info in infos:
         families.setdefault(info[0], []).append(info)
     queues = list(families.values())
-    head_start = max(first_family_count - 1, 0)
+    head_start = first_family_count - 1 if first_family_count > 1 else 0
     head, queues[0] = queues[0][:head_start], queues[0][head_start:]
     turns = itertools.zip_longest(*queues)
     return head + [info for turn in turns for info in turn if info is not None]

@@ -72,12 +72,12 @@ class ExceptionReportingPart(LoopPart):
         In debug mode the record shows where the object or the running handle was created. A
         handler of the user's may call this to fall back on it.
         """
+        lines = [context.get("message") or "Unhandled exception in event loop"]
         handle = self._current_handle
         if "source_traceback" not in context and handle is not None:
             stack = getattr(handle, "_source_traceback", None)
             if stack:
                 context["handle_traceback"] = stack
-        lines = [context.get("message") or "Unhandled exception in event loop"]
         lines += [
             f"{key}: {_describe(key, context[key])}"
             for key in sorted(context)

@@ -15,6 +15,7 @@ from asyncio.log import logger
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ferrio import _ferrio
 from ferrio.connections import ConnectionsPart, bind_error, check_unix_stream_socket
 from ferrio.name_resolution import AddressInfo
 from ferrio.server import Server
@@ -249,7 +250,7 @@ class Listener:
         """
         for _ in range(max(self._backlog, 1)):
             try:
-                connection, address = self.sock.accept()
+                connection, extra = self._accept()
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionAbortedError:
@@ -262,8 +263,25 @@ class Listener:
                     raise
                 self._back_off(error)
                 return
+            if connection is None:
+                return
             self._loop._count_accept(True)
-            self._take(connection, address)
+            self._take(connection, extra)
+
+    def _accept(self) -> tuple[Any, dict[str, Any] | None]:
+        """Accept a connection; None when none waits any more. Raises OSError.
+
+        With it comes what its transport is to know beside what the connection itself tells.
+        """
+        if not self._loop._debug:
+            accepted = _ferrio._accept(self.sock)
+            if accepted is not NotImplemented:
+                return accepted, None
+        connection, address = self.sock.accept()
+        if self._loop._debug:
+            logger.debug("%r got a new connection from %r: %r", self._server, address, connection)
+        connection.setblocking(False)
+        return connection, {"peername": address}
 
     def _back_off(self, error: OSError) -> None:
         """Stop for a second: the kernel would report the waiting connection again at once."""
@@ -280,13 +298,10 @@ class Listener:
         self.pause()
         self._retry = self._loop.call_later(constants.ACCEPT_RETRY_DELAY, self._watch)
 
-    def _take(self, connection: socket.socket, address: Any) -> None:
+    def _take(self, connection: Any, extra: dict[str, Any] | None) -> None:
         """Start the task that connects an accepted socket to a new protocol."""
-        if self._loop._debug:
-            logger.debug("%r got a new connection from %r: %r", self._server, address, connection)
-        opening = self._open(connection, address)
+        opening = self._open(connection, extra)
         try:
-            connection.setblocking(False)
             self._loop.create_task(opening)
         except BaseException:
             # A task factory of the user's raised, and nobody else knows of the socket.
@@ -294,7 +309,7 @@ class Listener:
             connection.close()
             raise
 
-    async def _open(self, connection: socket.socket, address: Any) -> None:
+    async def _open(self, connection: Any, extra: dict[str, Any] | None) -> None:
         """Make the protocol and the transport of an accepted socket, and wait for the handshake.
 
         asyncio tells of an error here in debug mode only. What a protocol factory raises is a
@@ -314,7 +329,7 @@ class Listener:
                 self._tls,
                 waiter,
                 server_side=True,
-                extra={"peername": address},
+                extra=extra,
                 server=self._server,
             )
             await waiter

@@ -21,6 +21,22 @@ class LoopPart(_ferrio.EventLoop, asyncio.AbstractEventLoop):
     whose documentation says otherwise.
     """
 
+    # The attributes of all parts, which could not have slots of their own and be put together in
+    # one class. Without them every loop had a filled ``__dict__``, which the interpreter would
+    # look into at each call of a method; so it stays empty until a user hangs something on the
+    # loop.
+    __slots__ = (
+        "_asyncgens",
+        "_asyncgens_shutdown_called",
+        "_default_executor",
+        "_exception_handler",
+        "_executor_shutdown_called",
+        "_hooks_to_restore",
+        "_origin_depth_to_restore",
+        "_resolver",
+        "_signal_handlers",
+    )
+
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Tell the loop's exception handler of an error that has no caller to be raised in.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import weakref
 from asyncio import trsock
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import socket
 
-    from ferrio.listening import Listener
+    from ferrio import _ferrio
+    from ferrio.listening import Listener, ListeningPart
 
 
 class Server(asyncio.Server):
@@ -24,15 +24,15 @@ class Server(asyncio.Server):
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        loop: ListeningPart,
         listeners: Sequence[Listener],
     ) -> None:
         # The loop that accepts the connections.
         self._loop = loop
         # The listening sockets; None once the server is closed.
         self._listeners: Sequence[Listener] | None = listeners
-        # Open transports. Weak, so that an abandoned transport can still be found to be one.
-        self._clients: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
+        # How many transports of this server's are open; the loop knows which.
+        self._connections = 0
         # Futures of wait_closed(); None once the server is closed and has no client left.
         self._waiters: list[asyncio.Future[None]] | None = []
         # Whether connections are being accepted.
@@ -112,13 +112,13 @@ class Server(asyncio.Server):
 
     def close_clients(self) -> None:
         """Close every open connection, after what was written to it has been sent (3.13)."""
-        for transport in list(self._clients):
+        for transport in self._clients():
             transport.close()
 
     def abort_clients(self) -> None:
         """Close every open connection at once, whatever was still to be sent (3.13)."""
-        for transport in list(self._clients):
-            transport.abort()  # type: ignore[attr-defined]
+        for transport in self._clients():
+            transport.abort()
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed and its last connection too.
@@ -150,18 +150,21 @@ class Server(asyncio.Server):
             raise
         self._serving = True
 
+    def _clients(self) -> list[_ferrio.StreamTransport]:
+        return self._loop._transports_of(self)
+
     def _attach(self, transport: asyncio.BaseTransport) -> None:
         """Count a connection in; its transport calls this when it is made."""
-        self._clients.add(transport)
+        self._connections += 1
 
     def _detach(self, transport: asyncio.BaseTransport) -> None:
         """Count a connection out; its transport calls this when it is lost."""
-        self._clients.discard(transport)
+        self._connections -= 1
         self._wake_up_when_over()
 
     def _wake_up_when_over(self) -> None:
         """Wake wait_closed() once the server is closed and has no connection left."""
-        if self._listeners is not None or self._waiters is None or len(self._clients) > 0:
+        if self._listeners is not None or self._waiters is None or self._connections > 0:
             return
         waiters, self._waiters = self._waiters, None
         for waiter in waiters:

@@ -188,7 +188,7 @@ class TlsPart(LoopPart):
 
     def _make_ssl_transport(
         self,
-        sock: socket.socket,
+        sock: socket.socket | _ferrio.AcceptedSocket,
         protocol: asyncio.BaseProtocol,
         options: TlsOptions,
         waiter: asyncio.Future[None],
@@ -225,7 +225,7 @@ class TlsPart(LoopPart):
 
     def _make_socket_transport(
         self,
-        sock: socket.socket,
+        sock: socket.socket | _ferrio.AcceptedSocket,
         protocol: asyncio.BaseProtocol,
         waiter: asyncio.Future[None] | None = None,
         *,

@@ -31,13 +31,15 @@ class SocketTransport(_ferrio.StreamTransport):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
+        sock: socket.socket | _ferrio.AcceptedSocket,
         protocol: asyncio.BaseProtocol,
         waiter: asyncio.Future[None] | None = None,
         extra: dict[str, Any] | None = None,
         server: Any = None,
     ) -> None:
-        super().__init__(loop, sock, protocol, describe_socket(sock, extra), server)
+        if isinstance(sock, socket.socket):
+            extra = describe_socket(sock, extra)
+        super().__init__(loop, sock, protocol, extra, server)
         if server is not None:
             server._attach(self)
         loop.call_soon(protocol.connection_made, self)
@@ -48,11 +50,11 @@ class SocketTransport(_ferrio.StreamTransport):
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         # The default argument outlives this module's globals when the interpreter ends.
-        sock = self._sock
-        if sock is None:
+        file = self._file
+        if file is None:
             return
         _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-        sock.close()
+        file.close()
         if self._server is not None:
             self._server._detach(self)
 
@@ -66,6 +68,17 @@ def describe_socket(sock: socket.socket, extra: dict[str, Any] | None) -> dict[s
     if "peername" not in extra:
         extra["peername"] = _address(sock.getpeername)
     return extra
+
+
+def make_socket(family: int, fd: int) -> socket.socket:
+    """Return the non-blocking stream socket of an accepted connection; a closed one for -1."""
+    if fd >= 0:
+        sock = socket.socket(family, socket.SOCK_STREAM, fileno=fd)
+        sock.setblocking(False)
+        return sock
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.close()
+    return sock
 
 
 _latest_name: Any = None

@@ -234,7 +234,7 @@ def _deliver(report: str, log_text: str | None) -> None:
     try:
         if log_text is not None and _has_log():
             logger.warning("%s", log_text)
-        for (callback,) in list(_callbacks):
+        for (callback,) in _callbacks.copy():
             _ferrio._call_and_report(callback, block)
     finally:
         thread.leave()
@@ -297,4 +297,3 @@ def _block(entry: dict[str, Any]) -> Block:
         message=entry["message"],
         text=entry["text"],
     )
-

@@ -25,6 +25,12 @@ def test_what_is_no_handler(loop, wrong):
         loop.set_exception_handler(wrong)
 
 
+@pytest.mark.parametrize("wrong", [None, 1, b"text"], ids=repr)
+def test_what_is_no_context(loop, wrong):
+    with pytest.raises(AttributeError, match="object has no attribute 'get'"):
+        loop.default_exception_handler(wrong)
+
+
 def test_gets_the_loop_and_the_context(loop):
     calls = []
     loop.set_exception_handler(lambda *arguments: calls.append(arguments))

@@ -591,6 +591,13 @@ def test_interleaving():
     assert interleave_families(infos[:1], 1) == infos[:1]
 
 
+def test_what_is_no_number_of_addresses(loop):
+    with pytest.raises(TypeError, match="'>' not supported between instances of 'str' and 'int'"):
+        loop.run_until_complete(
+            loop.create_connection(asyncio.Protocol, "127.0.0.1", 1, interleave="2")
+        )
+
+
 @pytest.mark.parametrize(
     ("question", "answer"),
     [

@@ -6,6 +6,7 @@ import contextvars
 import copy
 import gc
 import logging
+import signal
 import socket
 import sys
 import threading
@@ -628,6 +629,70 @@ def test_a_new_loop_warns_of_nothing(implementation, watched):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         implementation.EventLoop().close()
+
+
+def test_a_loops_attributes_are_the_users_alone():
+    """An object with something in its dict has its methods called slower."""
+
+    async def generate():
+        yield 1
+
+    async def main():
+        await loop.run_in_executor(None, int)
+        await loop.getaddrinfo("localhost", 80)
+        async for _ in generate():
+            pass
+
+    loop = ferrio.EventLoop()
+    loop.set_exception_handler(None)
+    loop.add_signal_handler(signal.SIGUSR1, int)
+    loop.run_until_complete(main())
+    loop.remove_signal_handler(signal.SIGUSR1)
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    assert vars(loop) == {}
+
+
+def test_a_method_that_was_replaced_in_the_class_can_be_deleted():
+    calls = []
+    original = ferrio.EventLoop.call_soon
+
+    def call_soon(self, callback, *args, context=None):
+        calls.append(callback)
+        return original(self, callback, *args, context=context)
+
+    loop = ferrio.EventLoop()
+    ferrio.EventLoop.call_soon = call_soon
+    try:
+        loop.run_until_complete(nothing())
+        assert calls
+    finally:
+        del ferrio.EventLoop.call_soon
+    calls.clear()
+    loop.run_until_complete(nothing())
+    assert calls == []
+    ferrio._ferrio._adopt_methods(ferrio.EventLoop)
+    assert vars(ferrio.EventLoop)["call_soon"].__objclass__ is ferrio.EventLoop
+    loop.run_until_complete(nothing())
+    loop.close()
+
+
+def test_native_methods_are_the_classes_own():
+    """The interpreter calls a method faster on objects of the very class that it belongs to."""
+    for name in ("call_soon", "call_soon_threadsafe", "call_later", "create_future", "create_task"):
+        assert vars(ferrio.EventLoop)[name].__objclass__ is ferrio.EventLoop
+        assert getattr(ferrio.EventLoop, name).__doc__
+    for name in ("result", "exception", "done", "cancelled", "add_done_callback", "get_loop"):
+        assert vars(ferrio.Task)[name].__objclass__ is ferrio.Task
+    # What a part overrides is not put back.
+    assert ferrio.EventLoop.set_debug is ferrio.debugging.DebuggingPart.set_debug
+
+
+def test_native_methods_are_for_the_loops_own_classes():
+    for wrong in (object, 1, None):
+        with pytest.raises(TypeError, match="subclass"):
+            ferrio._ferrio._adopt_methods(wrong)
 
 
 def test_coroutine_methods_are_coroutine_functions():

@@ -92,6 +92,30 @@ class TestCallSoon:
         loop.run_until_complete(program(loop))
         assert calls == []
 
+    def test_on_the_class_itself(self, implementation, make_loop, monkeypatch):
+        """By what puts back whatever it has found there."""
+        loop = make_loop()
+        calls = []
+        original = implementation.EventLoop.call_soon
+
+        def call_soon(self, callback, *args, context=None):
+            calls.append(callback)
+            return original(self, callback, *args, context=context)
+
+        with mock.patch.object(implementation.EventLoop, "call_soon", call_soon):
+            loop.run_until_complete(program(loop))
+        assert len(calls) >= 6
+        calls.clear()
+        loop.run_until_complete(program(loop))
+        assert calls == []
+        with monkeypatch.context() as patch:
+            patch.setattr(implementation.EventLoop, "call_soon", call_soon)
+            loop.run_until_complete(program(loop))
+        assert len(calls) >= 6
+        calls.clear()
+        loop.run_until_complete(program(loop))
+        assert calls == []
+
     def test_on_a_base_of_the_class_afterwards(self, implementation, make_loop):
         class Mixin:
             pass

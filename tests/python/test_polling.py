@@ -185,3 +185,37 @@ def test_order_of_io_and_ready_callbacks_in_a_turn(loop, pair):
     run_turn(loop)
     assert log == ["ready before", "read", "timer"]
     loop.remove_reader(one)
+
+
+def test_one_poll_a_turn_on_demand(monkeypatch, make_loop, pair):
+    """FERRIO_POLL_EVERY_TURN=1: what the kernel has to tell is told in the very next turn."""
+    monkeypatch.setenv("FERRIO_POLL_EVERY_TURN", "1")
+    loop = make_loop()
+    one, other = pair
+    turn = 0
+    told = []
+
+    def read():
+        one.recv(10)
+        told.append(turn)
+
+    async def main():
+        nonlocal turn
+        sent = []
+        for _ in range(100):
+            # For so long nothing has happened that a busy loop would not ask every time.
+            for _ in range(30):
+                await asyncio.sleep(0)
+                turn += 1
+            other.send(b"x")
+            sent.append(turn)
+        await asyncio.sleep(0)
+        turn += 1
+        await asyncio.sleep(0)
+        return sent
+
+    loop.add_reader(one, read)
+    sent = loop.run_until_complete(main())
+    loop.remove_reader(one)
+    # In the next turn, in which the task comes first.
+    assert [heard - said for said, heard in zip(sent, told, strict=True)] == [1] * 100

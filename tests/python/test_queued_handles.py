@@ -165,6 +165,42 @@ def test_variables_set_in_one_callback_are_not_seen_in_the_next(loop):
     assert seen == [None, None, None]
 
 
+def test_the_context_is_that_of_whoever_schedules(loop):
+    """However contexts are within each other, and in a thread that has not had one yet."""
+    seen = []
+
+    def look(name):
+        seen.append((name, variable.get(None)))
+
+    def inner():
+        loop.call_soon(look, "within the empty one")
+        variable.set("inner")
+        loop.call_soon(look, "within the empty one, set")
+
+    def outer():
+        variable.set("outer")
+        loop.call_soon(look, "before")
+        contextvars.Context().run(inner)
+        loop.call_soon(look, "after")
+        contextvars.Context().run(loop.call_soon, look, "directly")
+        contextvars.copy_context().run(loop.call_soon, look, "in a copy")
+
+    contextvars.Context().run(outer)
+    thread = threading.Thread(target=loop.call_soon_threadsafe, args=(look, "thread"))
+    contextvars.Context().run(thread.start)
+    thread.join()
+    run_until_idle(loop)
+    assert seen == [
+        ("before", "outer"),
+        ("within the empty one", None),
+        ("within the empty one, set", "inner"),
+        ("after", "outer"),
+        ("directly", None),
+        ("in a copy", "outer"),
+        ("thread", None),
+    ]
+
+
 def test_each_callback_has_a_context_of_its_own(loop):
     contexts = []
 

@@ -220,6 +220,7 @@ def test_the_limits(connection):
     [
         ({"high": 1, "low": 2}, "high (1) must be >= low (2) must be >= 0"),
         ({"high": -1}, "high (-1) must be >= low (-1) must be >= 0"),
+        ({"high": float("nan")}, "high (nan) must be >= low (nan) must be >= 0"),
         ({"low": -1}, "high (-4) must be >= low (-1) must be >= 0"),
         ({"high": 5, "low": -3}, "high (5) must be >= low (-3) must be >= 0"),
     ],

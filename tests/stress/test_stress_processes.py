@@ -1,10 +1,15 @@
-"""A thousand subprocesses at once, from several loops in several threads."""
+"""A thousand subprocesses at once, from several loops in several threads; forks beside threads."""
 
 import asyncio
+import contextlib
+import os
+import signal
 import threading
+import warnings
 
 LOOPS = 4
 EACH = 250
+FORKS = 400
 
 
 async def spawn(number):
@@ -35,3 +40,39 @@ def test_a_thousand_processes_from_several_loops(implementation, watched):
     for thread in threads:
         thread.join()
     assert results == [EACH] * LOOPS
+
+
+def test_forks_while_threads_bring_their_results(loop):
+    """What another thread is doing to the loop at that moment must not stop the child."""
+
+    async def main():
+        ended = asyncio.Event()
+
+        async def keep_threads_busy():
+            while not ended.is_set():
+                await asyncio.gather(*(asyncio.to_thread(int) for _ in range(4)))
+
+        busy = [asyncio.create_task(keep_threads_busy()) for _ in range(2)]
+        for _ in range(FORKS):
+            await asyncio.to_thread(int)
+            child = os.fork()
+            if child == 0:
+                # It ends by itself, but for a bug.
+                os._exit(0)
+            waiting = threading.Timer(30, kill, [child])
+            waiting.start()
+            _, status = os.waitpid(child, 0)
+            waiting.cancel()
+            assert status == 0
+        ended.set()
+        await asyncio.gather(*busy)
+
+    with warnings.catch_warnings():
+        # That there are threads is the point of it.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        loop.run_until_complete(main())
+
+
+def kill(child):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)

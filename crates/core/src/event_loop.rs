@@ -73,6 +73,8 @@ pub struct EventLoop<T> {
     stopping: Cell<bool>,
     /// See [`EventLoop::turn_moment`].
     turn_moment: Cell<Instant>,
+    /// Set by [`EventLoop::abandon`], for ever.
+    abandoned: Cell<bool>,
 }
 
 /// How a turn gets its I/O events.
@@ -122,6 +124,7 @@ impl<T> EventLoop<T> {
             timers_seen: Cell::new(Instant::ZERO),
             stopping: Cell::new(false),
             turn_moment: Cell::new(Instant::ZERO),
+            abandoned: Cell::new(false),
         })
     }
 
@@ -298,19 +301,27 @@ impl<T> EventLoop<T> {
         drop(self.signals.take());
         drop(self.reactor.take());
         let injected = self.injector.close();
+        let mut entries = self.take_entries();
+        entries.extend(injected);
+        entries
+    }
+
+    /// Takes out what is ready and what waits for its time.
+    fn take_entries(&self) -> Vec<T> {
         let mut entries = Vec::from(self.ready.take_all());
         entries.extend(self.timers.take().take_all());
-        entries.extend(injected);
         entries
     }
 
     /// For the child of a fork, where this loop is a copy of the parent's: lets go of what both
     /// would share, without telling the kernel anything, because the epoll set is the parent's. The
-    /// entries stay where they are; they are the parent's to run.
+    /// entries stay where they are; they are the parent's to run. Nothing waits for a lock, neither
+    /// here nor when the loop is dropped: a thread that this process does not have may hold it.
     pub fn abandon(&self) {
+        self.abandoned.set(true);
         drop(self.signals.take());
         drop(self.reactor.take());
-        self.injector.waker().close();
+        self.injector.waker().abandon();
     }
 
     /// Turns until [`EventLoop::stop`]. It can be called again afterwards, whatever it returned.
@@ -554,8 +565,12 @@ impl<T> EventLoop<T> {
 
 impl<T> Drop for EventLoop<T> {
     fn drop(&mut self) {
-        // Other threads may hold the injector for long; what they push must come back to them.
-        drop(self.close());
+        if self.abandoned.get() {
+            drop(self.take_entries());
+        } else {
+            // Other threads may hold the injector for long; what they push must come back to them.
+            drop(self.close());
+        }
     }
 }
 

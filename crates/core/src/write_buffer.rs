@@ -68,6 +68,10 @@ impl<B: AsRef<[u8]>> WriteBuffer<B> {
     #[inline]
     pub fn push(&mut self, piece: B) {
         self.len += piece.as_ref().len();
+        if self.pieces.capacity() == 0 {
+            // Most connections never have more than one, and each keeps the room that it had.
+            self.pieces.reserve_exact(1);
+        }
         self.pieces.push_back(piece);
     }
 

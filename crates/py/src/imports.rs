@@ -115,6 +115,8 @@ names! {
     set_result = c"set_result",
     shutdown = c"shutdown",
     socket = c"socket",
+    sockname = c"sockname",
+    peername = c"peername",
     throw = c"throw",
     time = c"time",
     traceback = c"__traceback__",

@@ -70,6 +70,11 @@ fn functions() -> Vec<Method> {
             c"Look at two tasks of asyncio's own; True if ferrio's can join CPython's list of them.",
         ),
         Method::function(
+            c"_adopt_methods",
+            event_loop::adopt_methods,
+            c"Have a subclass of EventLoop own the native methods that nothing overrides in it.",
+        ),
+        Method::function(
             c"future_add_to_awaited_by",
             future::add_to_awaited_by,
             c"asyncio's function of that name, which knows ferrio's futures as well.",
@@ -90,6 +95,7 @@ fn functions() -> Vec<Method> {
             c"Make an object of a class without initialising it, for what was pickled.",
         ),
     ];
+    functions.extend(transport::functions());
     functions.extend(inspect::functions());
     functions
 }
@@ -107,6 +113,7 @@ fn fill_module(module: &Object) -> Outcome<()> {
     thread_pool::build(module)?;
     originals::load()?;
     ffi::learn_origin_depth()?;
+    ffi::learn_context_place()?;
     ffi::function::build(module)?;
     awaitable::build(module)?;
     sync::build(module)?;

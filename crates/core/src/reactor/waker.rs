@@ -19,6 +19,7 @@
 //! nothing, which is harmless.
 
 use std::io;
+use std::sync::TryLockError;
 
 use crate::sync::{AtomicU8, Mutex, Ordering, lock};
 
@@ -89,6 +90,18 @@ impl Waker {
         drop(doorbell);
     }
 
+    /// For the child of a fork: closes the doorbell unless a thread of the parent was ringing it at
+    /// that moment. There is no such thread here to let go of the lock, so it cannot be waited for,
+    /// and the child keeps a descriptor that nobody uses.
+    pub fn abandon(&self) {
+        let doorbell = match self.doorbell.try_lock() {
+            Ok(mut doorbell) => doorbell.take(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        drop(doorbell);
+    }
+
     /// Lends the doorbell to what must listen to it. `None` once closed.
     pub(crate) fn with_doorbell<R>(&self, visit: impl FnOnce(&Doorbell) -> R) -> Option<R> {
         lock(&self.doorbell).as_ref().map(visit)
@@ -109,5 +122,35 @@ impl Waker {
         if let Some(listener) = waiting {
             listener.wait();
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::io;
+
+    use super::Waker;
+    use crate::{EventLoop, Options};
+
+    // Inside of the crate because only here a thread can be held while it rings: a ring is one
+    // system call, and a fork that meets it is rare.
+    #[test]
+    fn a_forks_child_does_not_wait_for_who_rings() -> io::Result<()> {
+        let event_loop: EventLoop<()> = EventLoop::new(Options::new()?)?;
+        let injector = event_loop.injector();
+        let ringing = injector.waker().with_doorbell(|_| {
+            event_loop.abandon();
+            drop(event_loop);
+        });
+        assert!(ringing.is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn abandoning_closes_the_doorbell() -> io::Result<()> {
+        let waker = Waker::new()?;
+        waker.abandon();
+        assert!(waker.with_doorbell(|_| ()).is_none());
+        Ok(())
     }
 }

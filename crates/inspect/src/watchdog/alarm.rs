@@ -116,7 +116,7 @@ impl Alarm {
         desk: &Desk,
     ) {
         let now = eyes.now();
-        let age = now.saturating_sub(span.began);
+        let age = span.elapsed();
         while self.due <= span.net() {
             self.due *= 2;
         }

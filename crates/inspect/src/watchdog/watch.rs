@@ -20,8 +20,9 @@ use crate::{Doing, Heartbeat, LoopRecord};
 const SECOND_LOOKS: u32 = 5;
 
 /// How long it takes to see why a thread does not come on: a look begins so much before something
-/// is to be said.
+/// is to be said, where that is a small part of the time.
 const LEAD: Duration = Duration::from_millis(7);
+const SHORTEST_WITH_LEAD: Duration = Duration::from_millis(30);
 
 /// The watch on one loop.
 #[derive(Debug)]
@@ -250,19 +251,29 @@ impl Stretch {
         eyes: &mut dyn Eyes,
         desk: &Desk,
     ) -> Duration {
-        let lead = LEAD.min(place.threshold / 10);
+        let lead = if place.threshold < SHORTEST_WITH_LEAD {
+            Duration::ZERO
+        } else {
+            LEAD.min(place.threshold / 10)
+        };
         if self.finding.is_none() {
             if !self.alarm.is_due(&self.span, lead, seen.thread, eyes) {
                 return self.alarm.due_in(&self.span).saturating_sub(lead);
             }
-            let cause = eyes.cause(seen.thread, seen.thread_state);
             let frames = eyes.frames(seen.thread, seen.thread_state);
             let culprit = culprit(seen, &frames, eyes);
             if heartbeat.beat() != seen.beat {
                 // It has just ended: what was seen may be what came after it.
                 return Duration::ZERO;
             }
-            if cause == Cause::Descheduled && self.second_looks < SECOND_LOOKS {
+            let mut cause = eyes.cause(seen.thread, seen.thread_state);
+            if heartbeat.beat() != seen.beat {
+                if self.alarm.due_in(&self.span) > Duration::ZERO {
+                    return Duration::ZERO;
+                }
+                // It has lasted long enough, but not until it was seen why.
+                cause = Cause::Unknown;
+            } else if cause == Cause::Descheduled && self.second_looks < SECOND_LOOKS {
                 // It is not what the time was lost with, and hides that.
                 self.second_looks += 1;
                 return Duration::ZERO;
@@ -275,9 +286,11 @@ impl Stretch {
                 culprit,
                 turn: None,
             });
-            // Looking takes its time.
-            self.span
-                .go_on(eyes.now(), Duration::ZERO, eyes.run_time(seen.thread));
+            if heartbeat.beat() == seen.beat {
+                // Looking takes its time.
+                self.span
+                    .go_on(eyes.now(), Duration::ZERO, eyes.run_time(seen.thread));
+            }
         }
         if self
             .alarm

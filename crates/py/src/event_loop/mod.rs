@@ -26,14 +26,14 @@ use ferrio_core::{Instant, TimerKey};
 use ferrio_inspect::LoopRecord;
 use ferrio_inspect::counters::Traffic;
 use overrides::Overrides;
-pub(crate) use python::build;
+pub(crate) use python::{adopt_methods, build};
 pub(crate) use sources::Side;
 use sources::Sources;
 use watched_files::WatchedFiles;
 
 use crate::ffi::{
-    Linked, LinkedList, Links, Native, Object, ObjectCell, Outcome, Own, Raised, Slot, This,
-    TypeObject, Visitor, thread_id, unlink,
+    Context, Linked, LinkedList, Links, Native, Object, ObjectCell, Outcome, Own, Raised, Slot,
+    This, TypeObject, Visitor, thread_id, unlink,
 };
 use crate::handle::Handle;
 use crate::imports::imports;
@@ -69,7 +69,7 @@ pub(crate) struct EventLoop {
     /// shown.
     untracked_timers: Cell<bool>,
     /// An empty context for the next callback that needs one.
-    pub(crate) spare_context: ObjectCell,
+    spare_context: ObjectCell,
     task_factory: ObjectCell,
     /// Seconds; longer callbacks are reported in debug mode.
     slow_callback_duration: ObjectCell,
@@ -197,6 +197,26 @@ impl EventLoop {
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.plain.get()
+    }
+
+    /// An empty context for what is called now.
+    #[inline]
+    pub(crate) fn lend_context(&self) -> Outcome<Object> {
+        match self.spare_context.take() {
+            Some(spare) => Ok(spare),
+            None => Context::empty(),
+        }
+    }
+
+    /// Has a lent context back, unless a variable was set in it or somebody holds it: then it is
+    /// returned.
+    #[inline]
+    pub(crate) fn take_context_back(&self, lent: Object) -> Outcome<Option<Object>> {
+        if lent.is_shared() || !Context::is_empty(&lent)? {
+            return Ok(Some(lent));
+        }
+        self.spare_context.set(lent);
+        Ok(None)
     }
 
     #[inline]

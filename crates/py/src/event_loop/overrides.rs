@@ -9,7 +9,7 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 
-use crate::ffi::{Native, Object, Outcome, This, interned, sys, text};
+use crate::ffi::{Native, Object, Outcome, This, interned, sys};
 
 use super::EventLoop;
 
@@ -90,21 +90,18 @@ impl This<'_, EventLoop> {
             let mine = base.get_attr(&name)?;
             let actual = class.get_attr(&name)?;
             let on_object = self.has_own_attribute(&name)?;
-            flag.set(on_object || !actual.is(&mine));
+            flag.set(on_object || !actual.is_same_method(&mine));
         }
         self.overrides.version.set(self.object().type_version());
         self.update_plain();
         Ok(())
     }
 
+    /// Whether the object's own dict has the name. Asking Python for the dict would make one.
     fn has_own_attribute(self, name: &Object) -> Outcome<bool> {
-        let Some(namespace) = self.object().find_attr(&text("__dict__")?)? else {
-            return Ok(false);
-        };
-        // SAFETY: a live object; -1 means an exception is set.
-        match unsafe { sys::PySequence_Contains(namespace.as_ptr(), name.as_ptr()) } {
-            -1 => Err(crate::ffi::Raised::NOW),
-            answer => Ok(answer == 1),
+        match self.dict.get() {
+            Some(namespace) => namespace.dict_contains(name),
+            None => Ok(false),
         }
     }
 

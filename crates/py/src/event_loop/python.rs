@@ -30,6 +30,15 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     .build(module, None)
 }
 
+/// Has `class`, in which the parts of the loop are put together, own the native methods.
+pub(crate) fn adopt_methods(arguments: Arguments<'_>) -> Outcome<Object> {
+    let [class] = arguments.positional() else {
+        return Err(Raised::type_error("a class was expected"));
+    };
+    crate::ffi::adopt_methods::<EventLoop>(class)?;
+    Ok(none())
+}
+
 fn table() -> Vec<Method> {
     let mut table = scheduling();
     table.extend(state());
@@ -296,6 +305,12 @@ fn descriptors() -> Vec<Method> {
                 Ok(none())
             },
             c"Raise RuntimeError when a transport of this loop owns the descriptor.",
+        ),
+        Method::named_argument(
+            c"_transports_of",
+            || ("_transports_of", c"server"),
+            |this: Self_<'_>, server: &Object| this.gathering.transports_of(server),
+            c"Return a list of the open transports whose connections the server has accepted.",
         ),
     ]
 }

@@ -55,7 +55,10 @@ impl This<'_, EventLoop> {
             // The factory gets what it may know and we do not.
             return arguments.call_behind(&factory, &self.object());
         }
-        let [coroutine, name, context, eager_start] = CREATE_TASK.parse(arguments)?;
+        let [coroutine, name, context, eager_start] = match arguments.only() {
+            Some(coroutine) => [Some(coroutine), None, None, None],
+            None => CREATE_TASK.parse(arguments)?,
+        };
         let Some(coroutine) = coroutine else {
             return Err(Raised::type_error("create_task() needs a coroutine"));
         };

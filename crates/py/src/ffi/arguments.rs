@@ -80,6 +80,15 @@ impl<'a> Arguments<'a> {
         !self.names.is_empty()
     }
 
+    /// The one argument, if there is one only and it came by position.
+    #[inline]
+    pub(crate) fn only(self) -> Option<&'a Object> {
+        match (self.positional, self.names) {
+            ([argument], []) => Some(argument),
+            _ => None,
+        }
+    }
+
     /// The first positional argument, and these arguments without it.
     #[inline]
     pub(crate) fn split_first(self) -> Option<(&'a Object, Arguments<'a>)> {
@@ -130,7 +139,7 @@ impl<'a> Arguments<'a> {
         self,
         names: impl FnOnce() -> (&'static str, &'static CStr),
     ) -> Outcome<&'a Object> {
-        if let ([argument], []) = (self.positional, self.names) {
+        if let Some(argument) = self.only() {
             return Ok(argument);
         }
         let (function, parameter) = names();

@@ -10,7 +10,8 @@ use std::ptr;
 
 use super::slots::conjure;
 use super::{
-    Arguments, Native, Object, ObjectCell, Outcome, Raised, This, guard, guard_status, none, sys,
+    Arguments, Native, Object, ObjectCell, Outcome, Raised, This, guard, guard_status, interned,
+    none, sys,
 };
 
 /// One entry of a type's method table.
@@ -147,6 +148,66 @@ impl Method {
             ml_flags: sys::METH_FASTCALL | sys::METH_KEYWORDS,
             ml_doc: doc.as_ptr(),
         })
+    }
+}
+
+/// Gives a subclass of `T`'s type the type's methods as methods of its own, except where something
+/// else stands between the two.
+///
+/// The interpreter calls a method directly when the object is of exactly the class that the method
+/// belongs to. Otherwise it looks for that class among the object's own class's bases first, each
+/// time.
+///
+/// # Errors
+/// TypeError for what is no subclass; what the class's making raises.
+pub(crate) fn adopt_methods<T: Native>(class: &Object) -> Outcome<()> {
+    let base = T::type_object();
+    // SAFETY: a question about a live object; types are compared once it is one.
+    let is_subclass = unsafe {
+        sys::PyType_Check(class.as_ptr()) != 0
+            && sys::PyType_IsSubtype(class.as_ptr().cast(), base.as_ptr()) != 0
+    };
+    if !is_subclass {
+        return Err(Raised::type_error(
+            "a subclass of the native type was expected",
+        ));
+    }
+    // SAFETY: a type that is alive; its table is one of `methods`, which lives as long as the
+    // process and ends with an entry without a name.
+    let mut method = unsafe { (*base.as_ptr()).tp_methods };
+    while let Some(name) = unsafe { method.as_ref() }.map(|method| method.ml_name)
+        && !name.is_null()
+    {
+        // SAFETY: the table's names are C strings.
+        let name = interned(unsafe { CStr::from_ptr(name) })?;
+        if class.get_attr(&name)?.is(&base.object().get_attr(&name)?) {
+            // SAFETY: the class is alive, and its instances begin with a `T`, so that the method's
+            // function may be called with one. A new reference or null.
+            let own =
+                unsafe { Object::from_new(sys::PyDescr_NewMethod(class.as_ptr().cast(), method))? };
+            class.set_attr(&name, &own)?;
+        }
+        // SAFETY: this was not the entry at the end.
+        method = unsafe { method.add(1) };
+    }
+    Ok(())
+}
+
+impl Object {
+    /// Whether both are methods of classes, written in C, with the same body.
+    pub(crate) fn is_same_method(&self, other: &Object) -> bool {
+        if self.is(other) {
+            return true;
+        }
+        // SAFETY: the types are compared before the structure that goes with them is read.
+        unsafe {
+            let method_type = &raw mut sys::PyMethodDescr_Type;
+            let body = |object: &Object| {
+                (object.type_ptr() == method_type)
+                    .then(|| (*object.as_ptr().cast::<sys::PyMethodDescrObject>()).d_method)
+            };
+            body(self).is_some() && body(self) == body(other)
+        }
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) use arguments::{Arguments, Signature};
 pub(crate) use audit::audit;
 pub(crate) use buffer::Buffer;
 pub(crate) use cell::{ObjectCell, Slot};
-pub(crate) use context::Context;
+pub(crate) use context::{Context, learn_context_place};
 pub(crate) use coroutine_origin::{is_origin_tracked, learn_origin_depth, origin};
 pub(crate) use exception::{Outcome, Raised, SavedException};
 pub(crate) use frames::{
@@ -60,15 +60,18 @@ pub(crate) use function::{Function, receiver};
 pub(crate) use guarded::{Guarded, Stepping, stepped, stepped_address};
 pub(crate) use linked::{Linked, LinkedList, Links, unlink};
 pub(crate) use method::{
-    Attribute, GetSet, Method, attributes, call_captureless, methods, required,
+    Attribute, GetSet, Method, adopt_methods, attributes, call_captureless, methods, required,
 };
 pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{Extends, Instance, Native, Own, This, TypeObject, Visitor};
-pub(crate) use object::{Object, Ref, interned, none, text, text_type_address};
+pub(crate) use object::{Object, Ref, interned, none, not_implemented, text, text_type_address};
 pub(crate) use outside::{code_type_address, hex_version, runtime_address};
 pub(crate) use search::find;
 pub(crate) use slots::Progress;
-pub(crate) use socket_object::{SocketCell, learn_socket_layout, standard_socket_fd};
+pub(crate) use socket_object::{
+    BeginsAsSocket, SocketCell, SocketHead, learn_socket_layout, standard_socket,
+    standard_socket_fd,
+};
 pub(crate) use threads::{
     attached, guard, guard_status, recursive, released, thread_id, thread_number,
     thread_state_address,

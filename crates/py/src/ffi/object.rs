@@ -159,6 +159,15 @@ impl Object {
         }
     }
 
+    /// Python's `key in self` on an exact dict.
+    pub(crate) fn dict_contains(&self, key: &Object) -> Outcome<bool> {
+        // SAFETY: live objects; `self` is a dict by its construction; -1 means an exception.
+        match unsafe { sys::PyDict_Contains(self.as_ptr(), key.as_ptr()) } {
+            -1 => Err(Raised::NOW),
+            answer => Ok(answer == 1),
+        }
+    }
+
     /// Python's `getattr(self, name)`; `name` is interned text.
     pub(crate) fn get_attr(&self, name: &Object) -> Outcome<Object> {
         // SAFETY: both are live objects; the result is a new reference.
@@ -642,6 +651,12 @@ impl Deref for Ref<'_> {
 pub(crate) fn none() -> Object {
     // SAFETY: None lives as long as the interpreter.
     unsafe { Object::from_borrowed(sys::Py_None()) }
+}
+
+/// NotImplemented.
+pub(crate) fn not_implemented() -> Object {
+    // SAFETY: it lives as long as the interpreter.
+    unsafe { Object::from_borrowed(sys::Py_NotImplemented()) }
 }
 
 /// A new `str`.

@@ -12,18 +12,30 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use super::{Object, ObjectCell, Outcome, Raised, Visitor, interned, sys};
+use super::{Native, Object, ObjectCell, Outcome, Raised, This, Visitor, interned, sys};
 
 /// `_socket.socket`, when its objects are laid out as expected; null otherwise.
 static SOCKET_TYPE: AtomicPtr<sys::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
 
-/// A socket object begins with its header and an `int`, the descriptor.
+/// A socket object begins with its header and this.
+#[repr(C)]
+pub(crate) struct SocketHead {
+    /// The descriptor; -1 once it is closed.
+    pub(crate) fd: Cell<c_int>,
+    pub(crate) family: c_int,
+}
+
 #[repr(C)]
 struct SocketObject {
     header: sys::PyObject,
-    fd: c_int,
-    family: c_int,
+    head: SocketHead,
 }
+
+/// Says that instances of a native type begin as socket objects do, with a descriptor.
+///
+/// # Safety
+/// * `Self` is `repr(C)` and its first field is a [`SocketHead`].
+pub(crate) unsafe trait BeginsAsSocket: Native {}
 
 /// Looks at the layout of `_socket.socket`; called once, at import.
 ///
@@ -33,7 +45,7 @@ struct SocketObject {
 pub(crate) fn learn_socket_layout() -> Outcome<()> {
     let class = crate::imports::module(c"_socket")?.get_attr(&interned(c"socket")?)?;
     let class = class.as_ptr().cast::<sys::PyTypeObject>();
-    let expected = std::mem::offset_of!(SocketObject, family);
+    let expected = std::mem::offset_of!(SocketObject, head.family);
     if member_offset(class, c"family") == isize::try_from(expected).ok() {
         SOCKET_TYPE.store(class, Ordering::Relaxed);
         let standard = StandardSocket::learn()?;
@@ -126,13 +138,19 @@ impl StandardSocket {
 /// `socket.socket`, none of whose methods was replaced.
 #[inline]
 pub(crate) fn standard_socket_fd(socket: &Object) -> Option<RawFd> {
+    standard_socket(socket).map(|head| head.fd.get())
+}
+
+/// The head of such a socket: its descriptor and its address family.
+#[inline]
+pub(crate) fn standard_socket(socket: &Object) -> Option<&SocketHead> {
     let standard = STANDARD.get()?;
     if socket.type_ptr().cast() != standard.class.as_ptr() || !standard.is_unchanged() {
         return None;
     }
     // SAFETY: an instance of a subclass of `SOCKET_TYPE`: the class has no other layout.
-    let fd = unsafe { read_fd(socket) };
-    (fd >= 0).then_some(fd)
+    let head = unsafe { &(*socket.as_ptr().cast::<SocketObject>()).head };
+    (head.fd.get() >= 0).then_some(head)
 }
 
 /// The offset of a type's member of C type `int`.
@@ -155,7 +173,7 @@ fn member_offset(class: *mut sys::PyTypeObject, name: &CStr) -> Option<isize> {
 /// A place for a socket object.
 pub(crate) struct SocketCell {
     object: ObjectCell,
-    /// Whether the object has the layout of [`SocketObject`].
+    /// Whether the object begins as a [`SocketObject`].
     plain: Cell<bool>,
 }
 
@@ -184,6 +202,13 @@ impl SocketCell {
         Ok(fd)
     }
 
+    /// Takes in a native object that owns a descriptor as a socket does; returns the descriptor.
+    pub(crate) fn set_native<T: BeginsAsSocket>(&self, socket: This<'_, T>) -> RawFd {
+        self.object.set(socket.own().into_object());
+        self.plain.set(true);
+        self.fileno()
+    }
+
     /// Takes in a socket that [`standard_socket_fd`] has answered for.
     #[inline]
     pub(crate) fn with_standard(socket: &Object) -> SocketCell {
@@ -204,8 +229,8 @@ impl SocketCell {
             return -1;
         };
         if self.plain.get() {
-            // SAFETY: `set` has looked; an object's class may be assigned to, but only with one
-            // of the same layout.
+            // SAFETY: `set` has looked, or the type says so; an object's class may be assigned to,
+            // but only with one of the same layout.
             return unsafe { read_fd(&socket) };
         }
         call_fileno(&socket).unwrap_or_else(|raised| {
@@ -245,9 +270,9 @@ fn call_fileno(socket: &Object) -> Outcome<RawFd> {
 }
 
 /// # Safety
-/// * `socket` is an instance of [`SOCKET_TYPE`].
+/// * `socket` is an instance of [`SOCKET_TYPE`], or of a type that [`BeginsAsSocket`].
 #[inline]
 unsafe fn read_fd(socket: &Object) -> RawFd {
     // SAFETY: `learn_socket_layout` has compared the type's layout.
-    unsafe { (*socket.as_ptr().cast::<SocketObject>()).fd }
+    unsafe { (*socket.as_ptr().cast::<SocketObject>()).head.fd.get() }
 }

@@ -19,7 +19,7 @@ pub(crate) use awaited_by::{
 };
 pub(crate) use callbacks::{Callback, Callbacks};
 pub(crate) use iterator::{FutureIterator, advance, thrown_exception};
-pub(crate) use python::{CANCEL, build};
+pub(crate) use python::{CANCEL, build, shared_attributes, shared_methods};
 pub(crate) use watcher::Watcher;
 
 use crate::combinators::GatheringFuture;

@@ -394,18 +394,13 @@ impl This<'_, Handle> {
         let Some(event_loop) = self.event_loop.get() else {
             return self.run_in(callback, &self.own_context()?);
         };
-        let context = match event_loop.spare_context.take() {
-            Some(spare) => spare,
-            None => Context::empty()?,
-        };
+        let context = event_loop.lend_context()?;
         self.context.set(context.clone());
         let outcome = self.run_in(callback, &context);
         // Python is asked nothing with an exception on its way.
         if outcome.is_ok() && !self.is_shared() {
             drop(self.context.take());
-            if !context.is_shared() && Context::is_empty(&context)? {
-                event_loop.spare_context.set(context);
-            }
+            drop(event_loop.take_context_back(context)?);
         }
         outcome
     }

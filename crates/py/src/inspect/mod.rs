@@ -10,10 +10,11 @@
 //! | `collect` | what loops and tasks are at, for whoever holds the interpreter |
 //! | `http` | the HTTP server, as Python starts it |
 //! | `interpreter_thread` | how native threads get something done in Python |
+//! | `layout` | where the interpreter keeps what native threads look at |
+//! | `look` | what the tests see of a thread from outside |
 //! | `process` | this process as what views are made from |
 //! | `services` | the native threads, at a fork and at the end |
 //! | `waits` | what a task waits for |
-//! | `layout` | where the interpreter keeps what is looked at from outside |
 //! | `watchdog` | which loops it watches, and how its reports reach Python |
 
 mod chain;
@@ -21,12 +22,14 @@ mod collect;
 mod http;
 pub(crate) mod interpreter_thread;
 mod layout;
+mod look;
 mod process;
 mod services;
 mod waits;
 mod watchdog;
 
 pub(crate) use collect::collect_snapshot;
+pub(crate) use layout::layout;
 pub(crate) use services::resume_after_fork;
 
 use serde::Serialize;
@@ -37,6 +40,7 @@ use crate::ffi::{Arguments, Method, Object, Outcome, Raised, text};
 pub(crate) fn functions() -> Vec<Method> {
     let mut functions = services::functions();
     functions.extend(http::functions());
+    functions.extend(look::functions());
     functions.extend(watchdog::functions());
     functions.push(Method::function(
         c"_metrics",

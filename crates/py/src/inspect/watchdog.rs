@@ -57,7 +57,7 @@ impl This<'_, EventLoop> {
 
 #[cold]
 fn attend() -> Outcome<()> {
-    let layout = layout::layout()?;
+    let layout = layout()?;
     let tasks = crate::task::layout_for_watchdog();
     interpreter_thread::start()?;
     watchdog::attend(

@@ -5,7 +5,7 @@ use crate::ffi::{
     Arguments, GetSet, Method, Native, Object, Outcome, Raised, Signature, This, TypeBuilder,
     attributes, methods, none, required, sys,
 };
-use crate::future::Future;
+use crate::future::{Future, shared_attributes, shared_methods};
 use crate::identity;
 use crate::imports::imports;
 
@@ -73,7 +73,8 @@ fn initialise(this: This<'_, Task>, arguments: Arguments<'_>) -> Outcome<()> {
 
 fn table() -> Vec<Method> {
     type Self_<'a> = This<'a, Task>;
-    vec![
+    let mut table = shared_methods();
+    table.extend([
         Method::any_arguments(
             c"cancel",
             |this: Self_<'_>, arguments: Arguments<'_>| {
@@ -160,12 +161,14 @@ fn table() -> Vec<Method> {
             c"Print the frames of get_stack() to `file`, sys.stderr by default.",
         ),
         Method::class_getitem(),
-    ]
+    ]);
+    table
 }
 
 fn attribute_table() -> Vec<GetSet> {
     type Self_<'a> = This<'a, Task>;
-    vec![
+    let mut table = shared_attributes();
+    table.extend([
         identity::class_attribute::<Task, _>(|| &imports().asyncio_task),
         GetSet::read_only(
             c"_coro",
@@ -192,5 +195,6 @@ fn attribute_table() -> Vec<GetSet> {
             },
             c"Whether the task's end while pending is reported.",
         ),
-    ]
+    ]);
+    table
 }

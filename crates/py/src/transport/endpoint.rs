@@ -16,6 +16,7 @@ use ferrio_inspect::counters::TransportKind;
 use rustix::io::Errno;
 
 use super::AnyTransport;
+use super::accepted::AcceptedSocket;
 use super::counting::Counted;
 use crate::event_loop::EventLoop;
 use crate::ffi::{
@@ -28,7 +29,8 @@ use crate::imports::imports;
 /// The part of a transport that does not depend on what it carries.
 #[repr(C)]
 pub(crate) struct Endpoint {
-    /// `_extra`, what `get_extra_info()` knows. The slot is `asyncio.BaseTransport`'s, whose
+    /// `_extra`, what `get_extra_info()` knows: a dict, or an [`AcceptedSocket`] that knows the
+    /// addresses, until somebody asks for more. The slot is `asyncio.BaseTransport`'s, whose
     /// instances have it right behind their header: see [`super::methods::require_one_slot`].
     pub(super) extra: ObjectCell,
     pub(super) weak_references: ObjectCell,
@@ -49,7 +51,8 @@ pub(crate) struct Endpoint {
     pub(super) reads: Cell<bool>,
     /// What the loop watches the socket for: at least what is wanted, maybe more (`watching`).
     pub(super) watched: Cell<Interest>,
-    /// The context of what reading calls: a copy of the one in which reading began.
+    /// The context of what reading calls: a copy of the one in which reading began, or nothing
+    /// while no variable is set in it.
     pub(super) read_context: ObjectCell,
     /// The context of what writing calls, when it had to wait for the kernel.
     pub(super) write_context: ObjectCell,
@@ -234,11 +237,47 @@ impl<T: Native + Deref<Target = Endpoint>> This<'_, T> {
                 "the transport is initialised already",
             ));
         }
-        self.fd.set(self.socket.set(file)?);
+        match This::<AcceptedSocket>::from_exact(file) {
+            Some(accepted) => {
+                self.fd.set(self.socket.set_native(accepted));
+                self.extra.set(file.clone());
+            }
+            None => {
+                self.fd.set(self.socket.set(file)?);
+                self.extra.set(extra.clone());
+            }
+        }
         self.counted.open(&event_loop.value().record, kind);
         self.event_loop.set(event_loop.own());
-        self.extra.set(extra.clone());
         Ok(())
+    }
+
+    /// The socket object, which is made of an accepted connection now; `None` once the connection
+    /// is lost.
+    pub(super) fn python_socket(self) -> Outcome<Option<Object>> {
+        let socket = self.socket.get();
+        let Some(accepted) = socket.as_ref().and_then(This::<AcceptedSocket>::from_exact) else {
+            return Ok(socket);
+        };
+        let socket = accepted.to_socket()?;
+        self.socket.set(&socket)?;
+        Ok(Some(socket))
+    }
+
+    /// What `get_extra_info()` knows, as the dict that asyncio has.
+    pub(super) fn extra_dict(self) -> Outcome<Object> {
+        let extra = self.extra.get().unwrap_or_else(crate::ffi::none);
+        let Some(accepted) = This::<AcceptedSocket>::from_exact(&extra) else {
+            return Ok(extra);
+        };
+        let socket = match self.python_socket()? {
+            Some(socket) => socket,
+            // One that is closed, as the connection's would be.
+            None => accepted.to_socket()?,
+        };
+        let dict = accepted.describe(&socket)?;
+        self.extra.set(dict.clone());
+        Ok(dict)
     }
 
     /// Tells the loop's exception handler of an exception that nobody is there to catch.

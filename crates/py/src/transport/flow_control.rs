@@ -100,8 +100,13 @@ fn size(mark: Option<i64>) -> Result<Option<usize>, std::num::TryFromIntError> {
 fn water_mark(number: &Object) -> Outcome<i64> {
     // SAFETY: a question about a live object's type.
     if unsafe { sys::PyLong_Check(number.as_ptr()) } == 0 {
+        let number = number.to_f64()?;
+        if number.is_nan() {
+            let message = "high (nan) must be >= low (nan) must be >= 0";
+            return Err(Raised::value_error(message));
+        }
         #[expect(clippy::cast_possible_truncation, reason = "it saturates")]
-        return Ok(number.to_f64()?.floor() as i64);
+        return Ok(number.floor() as i64);
     }
     number.to_i64().or_else(|raised| {
         // SAFETY: a built-in class.

@@ -154,6 +154,22 @@ impl Gathering {
         Ok(AnyTransport::from_object(&owner))
     }
 
+    /// A list of the living transports whose connections the server has accepted.
+    pub(crate) fn transports_of(&self, server: &Object) -> Outcome<Object> {
+        let references: Vec<Object> = self.owners.borrow().values().cloned().collect();
+        let mut found = Vec::new();
+        for reference in references {
+            let owner = reference.call0()?;
+            let is_its = This::<StreamTransport>::from_object(&owner)
+                .and_then(|transport| transport.server.get())
+                .is_some_and(|accepted_by| accepted_by.is(server));
+            if is_its {
+                found.push(owner);
+            }
+        }
+        Object::list(found)
+    }
+
     /// For `tp_traverse`.
     pub(crate) fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         for transport in self.pending.borrow().iter() {

@@ -1,5 +1,6 @@
 //! What Python sees of every transport: methods and attributes.
 
+use super::accepted::AcceptedSocket;
 use super::{Endpoint, Transport};
 use crate::ffi::{
     Arguments, GetSet, Method, Object, Outcome, Own, Raised, Signature, This, none, sys, text,
@@ -51,9 +52,15 @@ impl<T: Transport> This<'_, T> {
         if name.equals(&imports().names.socket)? {
             T::flush(self)?;
         }
-        let extra = self.extra.get().unwrap_or_else(none);
         let default = default.cloned().unwrap_or_else(none);
-        extra.call_method(&imports().names.get, &[&name, &default])
+        if let Some(extra) = self.extra.get()
+            && let Some(accepted) = This::<AcceptedSocket>::from_exact(&extra)
+            && let Some(known) = accepted.extra_info(&name, &default)?
+        {
+            return Ok(known);
+        }
+        self.extra_dict()?
+            .call_method(&imports().names.get, &[&name, &default])
     }
 
     /// `__repr__`, in asyncio's words. It sends nothing: what the turn has gathered counts as
@@ -238,9 +245,23 @@ pub(super) fn attributes_of<T: Transport>() -> Vec<GetSet> {
             |this: This<'_, T>| {
                 // Whoever uses the socket itself must find that everything was sent.
                 T::flush(this)?;
-                Ok(this.socket.get().unwrap_or_else(none))
+                Ok(this.python_socket()?.unwrap_or_else(none))
             },
             c"The socket; None once the connection is lost.",
+        ),
+        GetSet::read_only(
+            c"_file",
+            |this: This<'_, T>| Ok(this.socket.get().unwrap_or_else(none)),
+            c"What owns the descriptor: the socket, or what it is made of when somebody asks.",
+        ),
+        GetSet::read_write(
+            c"_extra",
+            |this: This<'_, T>| this.extra_dict(),
+            |this: This<'_, T>, value: Option<&Object>| {
+                this.extra.assign(value.cloned());
+                Ok(())
+            },
+            c"What get_extra_info() knows: a dict.",
         ),
         GetSet::read_only(
             c"_sock_fd",

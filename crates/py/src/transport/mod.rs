@@ -6,6 +6,8 @@
 //! |---|---|
 //! | `mod` | what a stream transport consists of |
 //! | `endpoint` | what every transport consists of, and what it says of itself |
+//! | `accepted` | a connection before anybody has asked for its socket object |
+//! | `address` | addresses as the kernel and as Python know them |
 //! | `any` | a transport of any kind, as the loop keeps it |
 //! | `watching` | which events the loop tells it of |
 //! | `closing` | how a connection ends |
@@ -35,6 +37,8 @@
 //! socket's end, and only there is the socket closed: its number may be given to another file at
 //! once, so by then the loop no longer watches it.
 
+mod accepted;
+mod address;
 mod any;
 mod closing;
 mod counting;
@@ -57,6 +61,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int};
 use std::ops::Deref;
 
+pub(crate) use accepted::functions;
 pub(crate) use any::AnyTransport;
 pub(crate) use datagram::DatagramTransport;
 pub(crate) use endpoint::{Endpoint, Transport};
@@ -297,6 +302,7 @@ impl This<'_, StreamTransport> {
 /// Builds the types.
 pub(crate) fn build(module: &Object) -> Outcome<()> {
     learn_socket_layout()?;
+    accepted::build(module)?;
     python::build(module)?;
     datagram::build(module)?;
     tls::build(module)?;

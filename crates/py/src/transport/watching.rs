@@ -29,7 +29,7 @@ impl<T: Transport> This<'_, T> {
     pub(crate) fn on_ready(self, readiness: Readiness) -> Outcome<()> {
         if readiness.concerns_reader() {
             if self.reads.get() {
-                let outcome = self.in_context(&self.value().read_context, T::read_ready);
+                let outcome = self.read_in_context();
                 self.contain(outcome, "_read_ready")?;
             } else if self.watched.get().contains(Interest::READABLE) {
                 let outcome = self.watch_what_is_wanted();
@@ -94,9 +94,38 @@ impl<T: Transport> This<'_, T> {
         }
     }
 
+    /// Reads in the context in which reading began. If that was an empty one, one is lent for each
+    /// time, and kept once a variable is set in it.
+    #[inline]
+    fn read_in_context(self) -> Outcome<()> {
+        let cell = &self.value().read_context;
+        if cell.is_some() {
+            return self.in_context(cell, T::read_ready);
+        }
+        let event_loop = self.owner()?;
+        let lent = event_loop.lend_context()?;
+        cell.set(lent.clone());
+        let outcome = self.in_context(cell, T::read_ready);
+        // Python is asked nothing with an exception on its way.
+        if outcome.is_ok() {
+            // Reading may have ended meanwhile, or have been resumed in another context.
+            let is_still_its = cell.address() == lent.as_ptr();
+            if is_still_its {
+                drop(cell.take());
+            }
+            if let Some(used) = event_loop.take_context_back(lent)?
+                && is_still_its
+            {
+                cell.set(used);
+            }
+        }
+        outcome
+    }
+
     /// Wants to be told of what arrives, in a copy of the current context.
     pub(super) fn want_reads(self) -> Outcome<()> {
-        self.read_context.set(Context::copy_current()?);
+        self.read_context
+            .assign(Context::copy_current_unless_empty()?);
         self.reads.set(true);
         self.watch_what_is_wanted()
     }

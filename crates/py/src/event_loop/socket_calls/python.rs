@@ -5,7 +5,7 @@ use super::{Side, SocketCall};
 use crate::event_loop::EventLoop;
 use crate::ffi::{
     Arguments, Method, Object, ObjectCell, Outcome, Raised, Signature, This, TypeBuilder, methods,
-    sys,
+    not_implemented, sys,
 };
 
 type Self_<'a> = This<'a, EventLoop>;
@@ -141,11 +141,6 @@ impl This<'_, EventLoop> {
 fn is_about_memory(raised: &Raised) -> bool {
     // SAFETY: built-in classes live as long as the interpreter.
     unsafe { raised.matches(sys::PyExc_BufferError) || raised.matches(sys::PyExc_TypeError) }
-}
-
-fn not_implemented() -> Object {
-    // SAFETY: NotImplemented lives as long as the interpreter.
-    unsafe { Object::from_borrowed(sys::Py_NotImplemented()) }
 }
 
 /// The value of an int; `None` for anything else and for what is too large to be a size.

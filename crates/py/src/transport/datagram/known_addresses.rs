@@ -5,8 +5,8 @@
 
 use std::ffi::c_int;
 
-use super::address::{Address, InternetAddress};
 use crate::ffi::{Object, Outcome, Visitor};
+use crate::transport::address::{Address, InternetAddress};
 
 /// The most senders that are remembered.
 const MOST: usize = 256;

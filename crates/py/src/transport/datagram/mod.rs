@@ -5,7 +5,6 @@
 //! | `mod` | what a datagram transport consists of |
 //! | `receiving` | from the kernel to the protocol |
 //! | `sending` | from the protocol to the kernel |
-//! | `address` | addresses as the kernel and as Python know them |
 //! | `known_addresses` | the addresses of those who sent before |
 //! | `socket` | system calls |
 //! | `python` | all of it as Python sees it |
@@ -13,7 +12,6 @@
 //! Nothing is gathered here: a datagram goes to the kernel in `sendto()`, because an error of its
 //! own is told to the protocol there and then.
 
-mod address;
 mod known_addresses;
 mod python;
 mod receiving;
@@ -32,6 +30,7 @@ pub(crate) use python::build;
 use receiving::Bursts;
 use sending::Datagram;
 use socket::Calls;
+pub(super) use socket::Family;
 
 use super::{AnyTransport, Endpoint, Transport};
 use crate::ffi::{Native, Object, ObjectCell, Outcome, Own, This, TypeObject, Visitor};

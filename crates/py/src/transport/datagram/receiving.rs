@@ -5,13 +5,13 @@ use std::io;
 use rustix::net::AddressFamily;
 
 use super::DatagramTransport;
-use super::address::{InternetAddress, unix_to_python};
 use super::known_addresses::KnownAddresses;
 use super::socket::Calls;
 use crate::error::os_error;
 use crate::ffi::{Object, Outcome, Raised, This, none, sys, text};
 use crate::handle::only_ordinary;
 use crate::imports::imports;
+use crate::transport::address::{InternetAddress, unix_to_python};
 use crate::transport::gathering::RECEIVE_SIZE;
 use crate::transport::sending::is_not_now;
 

@@ -3,13 +3,13 @@
 use std::ffi::c_int;
 
 use super::DatagramTransport;
-use super::address::Address;
 use super::receiving::is_raised_not_now;
 use super::socket::Calls;
 use crate::error::os_error;
 use crate::ffi::{Context, Object, Outcome, Raised, This, Visitor, audit, none, sys, text};
 use crate::handle::only_ordinary;
 use crate::transport::Transport;
+use crate::transport::address::Address;
 use crate::transport::flow_control::not_bytes_like;
 use crate::transport::piece::{Data, Piece};
 use crate::transport::sending::is_not_now;

@@ -9,8 +9,8 @@ use rustix::net::sockopt::socket_domain;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrAny};
 
 use super::DatagramTransport;
-use super::address::Address;
 use crate::ffi::{Object, Outcome, text};
+use crate::transport::address::Address;
 
 /// Who makes the system calls.
 #[derive(Clone, Copy)]
@@ -23,7 +23,7 @@ pub(super) enum Calls {
 
 /// A family whose addresses we know.
 #[derive(Clone, Copy)]
-pub(super) enum Family {
+pub(in crate::transport) enum Family {
     Inet,
     Inet6,
     Unix,

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 
-use super::socket::Family;
+use super::datagram::Family;
 use crate::ffi::{Object, Outcome, none, text};
 
 /// The longest path of a Unix socket, without the zero byte that ends it.
