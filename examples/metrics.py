@@ -1,6 +1,6 @@
 """Reads a loop's numbers while a callback blocks it, from another thread.
 
-    python examples/metrics.py
+python examples/metrics.py
 """
 
 import asyncio

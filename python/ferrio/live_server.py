@@ -1,8 +1,8 @@
 """The web page, JSON and Prometheus' text over HTTP: ``ferrio.serve_metrics()``.
 
-A native thread serves them, so it answers while a loop is blocked. Nothing listens unless it is asked
-for: by ``serve_metrics()``, by ``python -m ferrio --web ADDRESS``, or by ``FERRIO_HTTP=ADDRESS`` in
-the environment of a process that makes a loop of ferrio's.
+A native thread serves them, so it answers while a loop is blocked. Nothing listens unless it is
+asked for: by ``serve_metrics()``, by ``python -m ferrio --web ADDRESS``, or by
+``FERRIO_HTTP=ADDRESS`` in the environment of a process that makes a loop of ferrio's.
 
 ============================== =================================================================
 ``FERRIO_HTTP``                 where to listen: ``127.0.0.1:8642``, ``8642``, ``[::1]:0``
@@ -80,8 +80,8 @@ def serve_metrics(
     Its paths are ``/`` (the web page), ``/metrics`` (for Prometheus), ``/metrics.json`` and
     ``/snapshot.json``. ``port=0`` takes any free one. ``token`` is what clients have to know, eight
     characters at least; a random one without it. With ``public_metrics`` ``/metrics`` is answered
-    without. The address has to be a loopback one unless ``allow_remote`` says otherwise; HTTP is not
-    encrypted.
+    without. The address has to be a loopback one unless ``allow_remote`` says otherwise; HTTP is
+    not encrypted.
 
     A process has one such server. It ends with the process, and a child that is forked has none.
     May be called from any thread, before or after there is a loop. Raises ValueError for a bad

@@ -64,7 +64,9 @@ def _split_command_line(arguments: list[str]) -> tuple[list[str], list[str]]:
     """
     is_value = False
     for index, argument in enumerate(arguments):
-        is_option = argument.startswith("-") and argument != "-" and argument[:2] not in ("-m", "-c")
+        is_option = (
+            argument.startswith("-") and argument != "-" and argument[:2] not in ("-m", "-c")
+        )
         if not is_option and not is_value:
             return arguments[:index], arguments[index:]
         is_value = argument in _OPTIONS_WITH_VALUE

@@ -172,9 +172,7 @@ _INSTRUMENTS = (
         "How long jobs wait for a thread, in 99 of 100 times no more than",
         _of_loop("executor", "wait", "p99"),
     ),
-    _Instrument(
-        "counter", "lookups", "{lookup}", "Name lookups", _of_loop("lookups", "submitted")
-    ),
+    _Instrument("counter", "lookups", "{lookup}", "Name lookups", _of_loop("lookups", "submitted")),
     _Instrument(
         "up_down_counter", "tasks", "{task}", "Tasks that are not done", _of_coroutines("alive")
     ),

@@ -134,7 +134,9 @@ class TestServing:
             values = [each.value for each in ordered]
             assert values == sorted(values)
             assert ordered[-1].labels["le"] == "+Inf"
-        states = {each.labels["state"]: each.value for each in families["ferrio_tasks_by_state"].samples}
+        states = {
+            each.labels["state"]: each.value for each in families["ferrio_tasks_by_state"].samples
+        }
         assert set(states) == {"running", "ready", "waiting"}
 
     def test_the_page(self, server):
@@ -177,7 +179,9 @@ class TestAccess:
             pytest.skip("there is no such address here")
         server.close()
 
-    @pytest.mark.parametrize("token", ["", "short", "with spaces in it", "ümlautümlaut", "a&b=cdefgh"])
+    @pytest.mark.parametrize(
+        "token", ["", "short", "with spaces in it", "ümlautümlaut", "a&b=cdefgh"]
+    )
     def test_bad_tokens(self, token):
         with pytest.raises(ValueError, match="token must be"):
             ferrio.serve_metrics(token=token)

@@ -1,7 +1,7 @@
 """A chat service with everything that a page can show; its clients are in the same process.
 
-It prints the page's URL, then does what it is told on standard input: "block SECONDS" (Python code),
-"hold SECONDS" (C code that holds the interpreter), "end".
+It prints the page's URL, then does what it is told on standard input: "block SECONDS" (Python
+code), "hold SECONDS" (C code that holds the interpreter), "end".
 """
 
 import argparse
@@ -112,8 +112,10 @@ async def chat(arguments):
     room = Room()
     server = await asyncio.start_server(room.handle_client, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    others = [asyncio.create_task(speak(port, number), name=f"speaker-{number}")
-              for number in range(arguments.clients)]
+    others = [
+        asyncio.create_task(speak(port, number), name=f"speaker-{number}")
+        for number in range(arguments.clients)
+    ]
     lock = asyncio.Lock()
     others += [
         asyncio.create_task(room.archive(), name="archivist"),

@@ -36,7 +36,9 @@ def test_a_page_of_another_origin_learns_nothing(browser, start_service):
     )
     assert "TypeError" in answer
     # Nor does the server answer one that a browser would let through.
-    status, body = get(victim, f"/snapshot.json?{token}", Origin=f"http://{attacker.address.netloc}")
+    status, body = get(
+        victim, f"/snapshot.json?{token}", Origin=f"http://{attacker.address.netloc}"
+    )
     assert (status, "tasks" in body) == (403, False)
 
 

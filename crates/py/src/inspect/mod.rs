@@ -44,7 +44,7 @@ pub(crate) fn functions() -> Vec<Method> {
     functions.extend(watchdog::functions());
     functions.push(Method::function(
         c"_metrics",
-        |arguments| metrics_text(arguments),
+        metrics_text,
         c"_metrics(tasks): the metrics of all loops as JSON, with a look at every task or without.",
     ));
     functions
