@@ -15,6 +15,8 @@ The event loop, ``Task``, ``Future``, ``run``, ``Runner``, locks, queues, stream
 ``gather`` and their like are ferrio's; the rest is asyncio's own and runs on them. A program that
 is not to be changed is run by ``python -m ferrio app.py``, or calls ``ferrio.install()`` before it
 starts.
+
+(For pytest, which may find our plugin when ferrio is running already: PYTEST_DONT_REWRITE.)
 """
 
 # Some of asyncio's names are given another meaning here on purpose.
@@ -56,7 +58,9 @@ from ferrio._ferrio import (
     wait_for,
 )
 from ferrio.installation import install, uninstall
+from ferrio.live_server import LiveServer, serve_metrics
 from ferrio.loop import EventLoop
+from ferrio.measuring import metrics
 from ferrio.policy import get_event_loop, new_event_loop
 from ferrio.runner import Runner, run
 from ferrio.streams import (
@@ -65,7 +69,9 @@ from ferrio.streams import (
     start_server,
     start_unix_server,
 )
+from ferrio.telemetry import instrument_opentelemetry
 from ferrio.tls import tls_backend
+from ferrio.watchdog import blocks, on_block
 
 __version__ = "0.1.0"
 
@@ -130,6 +136,7 @@ __all__ = [
     "EventLoop",
     "Future",
     "LifoQueue",
+    "LiveServer",
     "Lock",
     "PriorityQueue",
     "Queue",
@@ -143,13 +150,18 @@ __all__ = [
     "TaskGroup",
     "Timeout",
     "as_completed",
+    "blocks",
     "gather",
     "get_event_loop",
     "install",
+    "instrument_opentelemetry",
+    "metrics",
     "new_event_loop",
+    "on_block",
     "open_connection",
     "open_unix_connection",
     "run",
+    "serve_metrics",
     "shield",
     "sleep",
     "start_server",

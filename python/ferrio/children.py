@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from ferrio.installation import install
+from ferrio.watchdog import choice
 
 _MODULE = "multiprocessing.spawn"
 
@@ -73,11 +74,13 @@ class _SpawnLoader:
 class _InstallAtUnpickling:
     """Unpickling it, which is the first thing a spawned child does, installs ferrio there."""
 
-    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
-        return _begin_in_child, ()
+    def __reduce__(self) -> tuple[Callable[[float, bool], None], tuple[float, bool]]:
+        return _begin_in_child, (choice.default, choice.is_silenced)
 
 
-def _begin_in_child() -> None:
+def _begin_in_child(watchdog_default: float, watchdog_is_silenced: bool) -> None:
+    choice.default = watchdog_default
+    choice.is_silenced = watchdog_is_silenced
     install()
     install_in_children()
 

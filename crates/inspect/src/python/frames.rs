@@ -9,6 +9,17 @@ use super::layout::{CurrentFrame, Layout, TYPE};
 use super::location_table::line_at;
 use super::memory::{Copied, Unreadable, read_usize};
 use super::text::{read_bytes_object, read_text};
+use crate::snapshot::Site;
+
+impl From<&Frame> for Site {
+    fn from(frame: &Frame) -> Site {
+        Site {
+            file: frame.file.clone(),
+            line: frame.line,
+            function: frame.function.clone(),
+        }
+    }
+}
 
 /// How often the chain is read again if it has changed in between, before the outer part that
 /// stays has to do.

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use ferrio_core::{Driver, Event, Instant};
-use ferrio_inspect::{Doing, Heartbeat};
+use ferrio_inspect::clock::now_ns;
+use ferrio_inspect::{Counters, Doing, Heartbeat};
 
 use super::{Entry, EventLoop};
 use crate::ffi::{
@@ -45,10 +46,13 @@ impl This<'_, EventLoop> {
             .record
             .heartbeat
             .run_by(thread_number(), thread_state_address());
+        alive.record.counters.begin_run(now_ns());
+        alive.this().be_watched();
         let outcome = alive.core.run(&mut Run {
             event_loop: alive.this(),
             polled: false,
         });
+        alive.record.counters.end_run(now_ns());
         alive.record.heartbeat.run_by(0, 0);
         alive.in_turns.set(false);
         alive.announce_jobs();
@@ -107,14 +111,43 @@ impl Driver<Entry> for Run<'_> {
         if let Err(raised) = self.event_loop.leave_task() {
             raised.report_unraisable(&self.event_loop.object());
         }
+        // Who has what it waited for, and then waits for the interpreter, is blocked.
+        let heartbeat = &self.event_loop.value().record.heartbeat;
         // Threads are told of their jobs when they can have the interpreter.
         match self.event_loop.take_announcement() {
             Some(shared) => released(|| {
                 shared.announce();
-                wait()
+                let waited = wait();
+                heartbeat.begin(Doing::Turn, 0);
+                waited
             }),
-            None => released(wait),
+            None => released(|| {
+                let waited = wait();
+                heartbeat.begin(Doing::Turn, 0);
+                waited
+            }),
         }
+    }
+
+    #[inline]
+    fn begin_wait(&mut self, now: Instant) {
+        self.counters().begin_wait(nanos(now));
+    }
+
+    #[inline]
+    fn polled(&mut self, now: Instant) {
+        self.counters().polled(nanos(now));
+    }
+
+    #[inline]
+    fn timers_due(&mut self, late: Duration) {
+        let late = u64::try_from(late.as_nanos()).unwrap_or(u64::MAX);
+        self.counters().timer_lateness.add(late);
+    }
+
+    #[inline]
+    fn begin_batch(&mut self, core: &Core, count: usize) {
+        self.counters().begin_batch(count, core.timer_count());
     }
 
     fn interrupted(&mut self) -> Outcome<()> {
@@ -193,9 +226,21 @@ impl Run<'_> {
     }
 
     #[inline]
+    fn counters(&self) -> &Counters {
+        &self.event_loop.value().record.counters
+    }
+
+    #[inline]
     fn run_entry(&mut self, entry: Entry) -> Outcome<()> {
         let event_loop = self.event_loop;
-        let (doing, object) = entry.doing();
+        let (doing, object) = match &entry {
+            // Steps of tasks go by handles then.
+            Entry::Handle(handle) if !event_loop.is_plain() => match handle.this().task() {
+                Some(task) => (Doing::Step, task.as_ptr() as usize),
+                None => entry.doing(),
+            },
+            _ => entry.doing(),
+        };
         self.heartbeat().begin(doing, object);
         match entry {
             Entry::Step(task) => match task.this().step_in_turn(event_loop) {
@@ -344,6 +389,12 @@ impl Run<'_> {
             Ok(())
         }
     }
+}
+
+/// A reading of the monotonic clock, which starts at 0 with the machine.
+#[inline]
+fn nanos(now: Instant) -> u64 {
+    now.as_nanos().unsigned_abs()
 }
 
 /// asyncio's warning about a callback that kept the loop busy for `seconds`.

@@ -1,7 +1,9 @@
 //! The native base of `ferrio.EventLoop` as Python sees it.
 
+use std::time::Duration;
+
 use super::sources::Side;
-use super::{EventLoop, socket_calls};
+use super::{EventLoop, counting, socket_calls};
 use crate::ffi::{
     Arguments, GetSet, Method, Object, Outcome, Own, Raised, This, TypeBuilder, attributes,
     methods, none, required, sys,
@@ -18,7 +20,10 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         call_soon_threadsafe().",
     )
     .subclassable()
-    .init(|this, _arguments| this.refresh_overrides())
+    .init(|this, _arguments| {
+        super::LOOPS.add(this);
+        this.refresh_overrides()
+    })
     .set_attribute(|this, name, value| this.set_attribute(name, value))
     .methods(methods(table()))
     .attributes(attributes(attribute_table()))
@@ -39,6 +44,7 @@ fn table() -> Vec<Method> {
     table.extend(state());
     table.extend(descriptors());
     table.extend(socket_calls::methods_of_loop());
+    table.extend(counting::methods());
     table
 }
 
@@ -149,6 +155,29 @@ fn state() -> Vec<Method> {
                 Ok(none())
             },
             c"Turn debug mode on or off.",
+        ),
+        Method::one_argument(
+            c"_be_watched",
+            |this: Self_<'_>, seconds: &Object| {
+                let threshold = match seconds.some() {
+                    Some(seconds) => Duration::try_from_secs_f64(seconds.to_f64()?).ok(),
+                    None => None,
+                };
+                this.record.set_threshold(threshold);
+                if this.is_in_turns() {
+                    this.be_watched();
+                }
+                Ok(none())
+            },
+            c"Have the watchdog tell of blocks of so many seconds; None for not any more.",
+        ),
+        Method::no_arguments(
+            c"_threshold",
+            |this: Self_<'_>| match this.record.threshold() {
+                Some(threshold) => Object::from_f64(threshold.as_secs_f64()),
+                None => Ok(none()),
+            },
+            c"Return what _be_watched() was given.",
         ),
         Method::no_arguments(
             c"_check_closed",

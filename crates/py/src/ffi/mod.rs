@@ -27,8 +27,10 @@ mod cell;
 mod context;
 mod coroutine_origin;
 mod exception;
+mod frames;
 mod free_list;
 pub(crate) mod function;
+mod guarded;
 mod linked;
 mod method;
 mod module;
@@ -51,15 +53,20 @@ pub(crate) use cell::{ObjectCell, Slot};
 pub(crate) use context::{Context, learn_context_place};
 pub(crate) use coroutine_origin::{is_origin_tracked, learn_origin_depth, origin};
 pub(crate) use exception::{Outcome, Raised, SavedException, handling};
+pub(crate) use frames::{
+    Frame, Spot, code_address, code_of, is_generator, learn_frames, line_of, running_spots,
+    suspended_spot,
+};
 pub(crate) use free_list::FreeList;
 pub(crate) use function::{Function, receiver};
+pub(crate) use guarded::{Guarded, Stepping, stepped, stepped_address};
 pub(crate) use linked::{Linked, LinkedList, Links, unlink};
 pub(crate) use method::{
     Attribute, GetSet, Method, adopt_methods, attributes, call_captureless, methods, required,
 };
 pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{Extends, Instance, Native, Own, This, TypeObject, Visitor};
-pub(crate) use object::{Object, Ref, interned, none, not_implemented, text};
+pub(crate) use object::{Object, Ref, interned, none, not_implemented, text, text_type_address};
 pub(crate) use outside::{code_type_address, hex_version, runtime_address};
 pub(crate) use returned::build_returned;
 pub(crate) use search::find;

@@ -7,15 +7,21 @@
 
 mod callback;
 mod current;
+mod origin;
+mod places;
 mod published;
 mod python;
 mod step;
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use callback::TaskCallback;
+use ferrio_inspect::watchdog::TaskLayout;
+pub(crate) use origin::{Making, Origin, is_registry_on, stepped_id};
+pub(crate) use places::{Maker, OWNERS, Place, learn_folders, site_in};
 pub(crate) use published::all_tasks;
 pub(crate) use python::build;
 
@@ -23,8 +29,8 @@ use crate::awaitable::is_exact_coroutine;
 use crate::combinators::GatheringFuture;
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{
-    Context, Extends, FreeList, Linked, Links, Native, Object, ObjectCell, Outcome, Own, Raised,
-    This, TypeObject, Visitor, none, recursive, sys, text, unlink,
+    Context, Extends, FreeList, Instance, Linked, Links, Native, Object, ObjectCell, Outcome, Own,
+    Raised, This, TypeObject, Visitor, none, recursive, sys, text, text_type_address, unlink,
 };
 use crate::future::Future;
 use crate::imports::imports;
@@ -51,6 +57,10 @@ pub(crate) struct Task {
     must_cancel: Cell<bool>,
     /// Whether its end while pending is worth a message.
     log_destroy_pending: Cell<bool>,
+    /// Who made it.
+    maker: Cell<Maker>,
+    /// Where it comes from, and what is counted of it.
+    pub(crate) origin: Origin,
 }
 
 static TYPE: TypeObject = TypeObject::new();
@@ -107,6 +117,7 @@ unsafe impl Native for Task {
 
     fn detach(&self) {
         unlink(self);
+        self.origin.end();
     }
 }
 
@@ -136,6 +147,8 @@ impl Task {
             cancel_requests: Cell::new(0),
             must_cancel: Cell::new(false),
             log_destroy_pending: Cell::new(true),
+            maker: Cell::new(Maker::Program),
+            origin: Origin::new(),
         }
     }
 
@@ -152,6 +165,11 @@ impl Task {
             .ok_or_else(|| Raised::runtime_error("Task object is not initialized."))
     }
 
+    /// The future that it waits for, kept until the step that follows.
+    pub(crate) fn awaited(&self) -> Option<Object> {
+        self.waits_for.get()
+    }
+
     /// Its end while pending is not worth a message.
     pub(crate) fn expect_abandonment(&self) {
         self.log_destroy_pending.set(false);
@@ -159,6 +177,15 @@ impl Task {
 
     fn is_abandoned(&self) -> bool {
         !self.future.is_done() && self.log_destroy_pending.get() && self.coroutine.is_some()
+    }
+}
+
+/// Where the watchdog finds what it tells of a task.
+pub(crate) fn layout_for_watchdog() -> TaskLayout {
+    TaskLayout {
+        name: Instance::<Task>::VALUE_OFFSET + offset_of!(Task, name),
+        number: Instance::<Task>::VALUE_OFFSET + offset_of!(Task, number),
+        text_type: text_type_address(),
     }
 }
 
@@ -225,6 +252,8 @@ impl This<'_, Task> {
         self.waits_for.clear();
         self.log_destroy_pending.set(true);
         self.coroutine.set(coroutine.clone());
+        let native = self.future.native_loop();
+        self.register(coroutine, native.as_ref().map(Own::this));
         match options.name {
             Some(name) => self.set_name(name)?,
             None => {

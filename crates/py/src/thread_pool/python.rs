@@ -1,6 +1,7 @@
 //! `ferrio._ferrio.ThreadPool` as Python sees it.
 
 use ferrio_core::job_queue::Ticket;
+use ferrio_inspect::clock::now_ns;
 
 use super::{Job, ThreadPool};
 use crate::event_loop::EventLoop;
@@ -38,6 +39,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
                     keywords: None,
                     context: None,
                     future: None,
+                    submitted: now_ns(),
                 };
                 ticket_object(this.submit(job, None)?)
             },

@@ -1,0 +1,552 @@
+"""The watchdog: where its reports go, how often, and what it leaves alone."""
+
+import os
+import pty
+import re
+import sys
+
+import pytest
+
+import ferrio
+from ferrio import watchdog
+from watchdog_programs import run
+
+FIRST_LINE = re.compile(
+    r"(?m)^.*/program\.py:\d+ in \w+: the loop has been blocked for \d\.\d{3} s "
+    r"by task Task-1 \(cause: syscall:clock_nanosleep\)$"
+)
+LAST_LINE = re.compile(r"(?m)^.*: the loop was blocked for \d\.\d{3} s by task Task-1 ")
+
+SLEEPS = """
+async def main():
+    await asyncio.sleep(0)
+    time.sleep(0.5)
+    await asyncio.sleep(0.05)
+"""
+
+
+def test_a_report_is_on_standard_error_with_its_stack(tmp_path):
+    outcome = run(tmp_path, SLEEPS + "ferrio.run(main(), watchdog=0.05)", env={})
+    assert outcome.exit_code == 0, outcome
+    assert outcome.output == ""
+    # At 50, 100, 200 and 400 ms, and at the end.
+    assert len(FIRST_LINE.findall(outcome.errors)) == 4, outcome
+    assert len(LAST_LINE.findall(outcome.errors)) == 1, outcome
+    assert "    time.sleep(0.5)\n" in outcome.errors
+    assert re.search(r'(?m)^    File ".*program\.py", line \d+, in main$', outcome.errors)
+
+
+def test_back_off_and_the_closing_line(tmp_path):
+    outcome = run(tmp_path, SLEEPS + "ferrio.run(main(), watchdog=0.05)")
+    reports = outcome.reports
+    assert [report["number"] for report in reports] == [1, 2, 3, 4, 5], outcome
+    assert [report["over"] for report in reports] == [False] * 4 + [True]
+    assert {report["block"] for report in reports} == {1}
+    seconds = [report["seconds"] for report in reports]
+    assert seconds == sorted(seconds)
+    for report, due in zip(reports, [0.05, 0.1, 0.2, 0.4], strict=False):
+        assert report["seconds"] >= due
+    assert 0.4 < seconds[-1] <= 0.6
+    assert outcome.errors == ""
+
+
+@pytest.mark.parametrize("value", ["50ms", "0.05", "0.05s", " 50 ms "])
+def test_the_environment_asks_for_it(value, tmp_path):
+    path = str(tmp_path / "reports.jsonl")
+    env = {"FERRIO_WATCHDOG": value, "FERRIO_WATCHDOG_FILE": path}
+    outcome = run(tmp_path, SLEEPS + "ferrio.run(main())", env=env)
+    assert outcome.reports, outcome
+
+
+def test_it_is_off_unless_asked(tmp_path):
+    program = SLEEPS + "ferrio.run(main()); print(os.listdir('/proc/self/task').__len__())"
+    outcome = run(tmp_path, program)
+    assert not outcome.reports
+    assert (outcome.output, outcome.errors) == ("1\n", "")
+
+
+def test_the_environment_switches_it_off(tmp_path):
+    env = {"FERRIO_WATCHDOG": "0"}
+    outcome = run(tmp_path, SLEEPS + "ferrio.run(main(), watchdog=0.05)", env=env)
+    assert (outcome.exit_code, outcome.output, outcome.errors) == (0, "", "")
+
+
+def test_an_argument_is_preferred_to_the_environment(tmp_path):
+    path = str(tmp_path / "reports.jsonl")
+    env = {"FERRIO_WATCHDOG": "50ms", "FERRIO_WATCHDOG_FILE": path}
+    assert not run(tmp_path, SLEEPS + "ferrio.run(main(), watchdog=0)", env=env).reports
+    assert not run(tmp_path, SLEEPS + "ferrio.run(main(), watchdog=20)", env=env).reports
+
+
+def test_a_wrong_environment_is_an_error(tmp_path):
+    env = {"FERRIO_WATCHDOG": "soon"}
+    outcome = run(tmp_path, SLEEPS + "ferrio.run(main())", env=env)
+    assert outcome.exit_code == 1
+    assert 'ValueError: FERRIO_WATCHDOG must be a time like "100ms"' in outcome.errors
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        ("0.1", TypeError, "watchdog must be a number of seconds, not str"),
+        (True, TypeError, "watchdog must be a number of seconds, not bool"),
+        (-1, ValueError, "watchdog must be 0 (off) or at least 0.001 seconds, not -1"),
+        (0.0001, ValueError, "at least 0.001 seconds, not 0.0001"),
+        (float("nan"), ValueError, "not nan"),
+        (float("inf"), ValueError, "not inf"),
+    ],
+)
+def test_what_is_no_time_is_refused(value, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        ferrio.Runner(watchdog=value)
+
+    async def main():
+        raise AssertionError("not run")
+
+    coroutine = main()
+    with pytest.raises(error, match=re.escape(message)):
+        ferrio.run(coroutine, watchdog=value)
+    coroutine.close()
+
+
+def test_another_loop_cannot_be_watched():
+    import asyncio
+
+    with (
+        pytest.raises(ValueError, match="watchdog needs an event loop of ferrio's"),
+        ferrio.Runner(loop_factory=asyncio.SelectorEventLoop, watchdog=0.1) as runner,
+    ):
+        runner.get_loop()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("100ms", 0.1), ("0.25", 0.25), (".5s", 0.5), ("2", 2.0), ("0", 0.0), ("", 0.0), ("0ms", 0.0)],
+)
+def test_times_as_texts(text, seconds):
+    assert watchdog.parse_threshold(text, "X") == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["-1", "1h", "ms", "1e3", "0.0001", "1 2", "nan"])
+def test_texts_that_are_no_times(text):
+    with pytest.raises(ValueError, match="X must be a time"):
+        watchdog.parse_threshold(text, "X")
+
+
+def test_on_block_is_called_during_the_block_in_a_thread_of_its_own(tmp_path):
+    outcome = run(
+        tmp_path,
+        """
+        import threading
+
+        seen = []
+
+        def told(block):
+            here = threading.current_thread()
+            seen.append((block, time.monotonic(), here is main_thread, here.name))
+
+        async def main():
+            stop = ferrio.on_block(told)
+            begun = time.monotonic()
+            await until(lambda: seen, lambda: time.sleep(0.3))
+            await until(lambda: seen[-1][0].over)
+            stop()
+            stop()
+            count = len(seen)
+            await until(lambda: len(ferrio.watchdog.recent_blocks()) > 1, lambda: time.sleep(0.2))
+            await asyncio.sleep(0.05)
+            assert len(seen) == count
+            return begun
+
+        main_thread = threading.current_thread()
+        before = threading.enumerate()
+        begun = ferrio.run(main(), watchdog=0.05)
+        block, at, is_main, name = seen[0]
+        assert not is_main and name == "ferrio-python", name
+        assert begun < block.detected_at <= at < block.began_at + 0.3, (begun, block, at)
+        assert block.site.function.endswith("<lambda>") and str(block.site) in block.message
+        assert block.task == "Task-1" and block.coroutine == "main" and block.function is None
+        assert block.cause == "syscall:clock_nanosleep" and block.thread == os.getpid()
+        assert block.stack[-1] == block.site and block.number == 1 and not block.over
+        assert block.text.startswith(block.message + "\\n")
+        assert [told[0].number for told in seen if told[0].id == block.id] == [1, 2, 3, 4][:len(
+            [told for told in seen if told[0].id == block.id])]
+        assert threading.enumerate() == before
+        """,
+    )
+    assert outcome.exit_code == 0, outcome
+    assert outcome.errors == ""
+
+
+def test_what_a_callback_raises_is_not_lost(tmp_path):
+    outcome = run(
+        tmp_path,
+        """
+        seen = []
+        unraisable = []
+        sys.unraisablehook = lambda args: unraisable.append((args.exc_value, args.object))
+
+        def wrong(block):
+            raise LookupError(block.message)
+
+        ferrio.on_block(wrong)
+        ferrio.on_block(seen.append)
+
+        async def main():
+            await until(lambda: seen, lambda: time.sleep(0.2))
+
+        ferrio.run(main(), watchdog=0.05)
+        error, what = unraisable[0]
+        assert type(error) is LookupError and error.args == (seen[0].message,)
+        assert what is wrong
+        """,
+    )
+    assert outcome.exit_code == 0, outcome
+
+
+def test_only_callables_are_called():
+    with pytest.raises(TypeError, match="a callable is needed, not int"):
+        ferrio.on_block(3)
+
+
+def test_the_logger_hears_of_it_during_the_block(tmp_path):
+    outcome = run(
+        tmp_path,
+        """
+        import logging
+
+        records = []
+
+        class Handler(logging.Handler):
+            def emit(self, record):
+                records.append((record, time.monotonic()))
+
+        logging.getLogger("ferrio").addHandler(Handler())
+
+        async def main():
+            ended = []
+            def block():
+                time.sleep(0.3)
+                ended.append(time.monotonic())
+            await until(lambda: records, block)
+            return ended[-1]
+
+        ended = ferrio.run(main(), watchdog=0.05)
+        record, at = records[0]
+        assert at < ended
+        assert record.name == "ferrio.watchdog" and record.levelno == logging.WARNING
+        assert record.threadName == "ferrio-python"
+        assert record.getMessage().startswith(reports()[0]["message"])
+        """,
+    )
+    assert outcome.exit_code == 0, outcome
+    assert outcome.errors == ""
+
+
+def test_blocks_are_counted_by_place_and_do_not_flood_the_log(tmp_path):
+    outcome = run(
+        tmp_path,
+        """
+        async def main():
+            for _ in range(60):
+                time.sleep(0.006)
+                await asyncio.sleep(0.003)
+
+        ferrio.run(main(), watchdog=0.002)
+        (place, *others) = [block for block in ferrio.blocks() if block.site.function == "main"]
+        assert not others
+        assert place.count > 20, place
+        assert place.longest >= 0.002 and place.total > 20 * 0.002, place
+        assert place.cause == "syscall:clock_nanosleep"
+        print(place.count)
+        """,
+        env={},
+    )
+    assert outcome.exit_code == 0, outcome
+    blocks = [line for line in outcome.errors.splitlines() if "has been blocked" in line]
+    # Four in a second.
+    assert 0 < len(blocks) < 30, outcome
+
+
+def test_two_loops_in_two_threads(tmp_path):
+    outcome = run(
+        tmp_path,
+        """
+        import threading
+
+        def is_told(name):
+            return any(report["site"]["function"] == name for report in reports())
+
+        async def one():
+            await until(lambda: is_told("block_one"), block_one)
+
+        async def other():
+            await until(lambda: is_told("block_other"), block_other)
+
+        def block_one():
+            time.sleep(0.2)
+
+        def block_other():
+            time.sleep(0.2)
+
+        thread = threading.Thread(target=ferrio.run, args=(other(),), kwargs={"watchdog": 0.05})
+        thread.start()
+        ferrio.run(one(), watchdog=0.05)
+        thread.join()
+        """,
+    )
+    assert outcome.exit_code == 0, outcome
+    by_function = {}
+    for report in outcome.reports:
+        by_function.setdefault(report["site"]["function"], set()).add(
+            (report["thread"], report["loop"])
+        )
+    assert by_function.keys() >= {"block_one", "block_other"}
+    assert not by_function["block_one"] & by_function["block_other"]
+
+
+def test_a_loop_that_is_idle_or_stopped_is_not_blocked(tmp_path):
+    outcome = run(
+        tmp_path,
+        """
+        async def main():
+            await asyncio.sleep(0.3)
+
+        with ferrio.Runner(watchdog=0.05) as runner:
+            runner.run(main())
+            time.sleep(0.3)
+            runner.run(main())
+        """,
+    )
+    assert outcome.exit_code == 0, outcome
+    assert outcome.reports == []
+
+
+def test_nothing_of_it_is_there_when_the_process_forks(tmp_path):
+    outcome = run(
+        tmp_path,
+        """
+        async def block():
+            have = len(reports())
+            await until(lambda: len(reports()) > have, lambda: time.sleep(0.15))
+
+        async def main():
+            await block()
+            for _ in range(5):
+                pid = os.fork()
+                if pid == 0:
+                    os._exit(child())
+                _, status = os.waitpid(pid, 0)
+                assert status == 0
+            # It is there again.
+            await block()
+
+        def child():
+            assert len(os.listdir("/proc/self/task")) == 1
+            assert ferrio.blocks() == []
+            asyncio._set_running_loop(None)
+            ferrio.run(block(), watchdog=0.05)
+            assert len(ferrio.blocks()) == 1
+            return 0
+
+        ferrio.run(main(), watchdog=0.05)
+        """,
+    )
+    assert outcome.exit_code == 0, outcome
+    assert outcome.errors == ""
+    assert len({report["process"] for report in outcome.reports}) == 6
+
+
+def test_it_is_there_again_in_the_next_run(tmp_path):
+    outcome = run(
+        tmp_path,
+        """
+        async def main():
+            have = len(reports())
+            await until(lambda: len(reports()) > have, lambda: time.sleep(0.15))
+
+        ferrio.run(main(), watchdog=0.05)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        ferrio.run(main(), watchdog=0.05)
+        """,
+    )
+    assert outcome.exit_code == 0, outcome
+    assert outcome.errors == ""
+
+
+@pytest.mark.parametrize(
+    ("end", "exit_code"),
+    [
+        ("return", 0),
+        ("sys.exit(3)", 3),
+        ("raise KeyboardInterrupt", -2),
+        ("1 / 0", 1),
+        ("os._exit(5)", 5),
+        ("os.kill(os.getpid(), 15)", -15),
+        ("asyncio.get_running_loop().call_soon(time.sleep, 0.2)", 0),
+    ],
+)
+def test_a_program_ends_as_it_would_without(end, exit_code, tmp_path):
+    outcome = run(
+        tmp_path,
+        f"""
+        seen = []
+        ferrio.on_block(lambda block: time.sleep(0.05))
+
+        async def main():
+            await asyncio.sleep(0)
+            time.sleep(0.12)
+            {end}
+
+        ferrio.run(main(), watchdog=0.05)
+        """,
+    )
+    assert outcome.exit_code == exit_code, outcome
+    assert "Fatal" not in outcome.errors
+    assert outcome.output == ""
+
+
+def test_a_callback_that_does_not_return_keeps_nobody_from_ending(tmp_path):
+    outcome = run(
+        tmp_path,
+        """
+        import threading
+        entered = threading.Event()
+
+        def stuck(block):
+            entered.set()
+            time.sleep(1000)
+
+        ferrio.on_block(stuck)
+
+        async def main():
+            await until(entered.is_set, lambda: time.sleep(0.1))
+
+        ferrio.run(main(), watchdog=0.05)
+        print("done")
+        """,
+    )
+    assert (outcome.exit_code, outcome.output) == (0, "done\n"), outcome
+
+
+UNASKED = """
+async def main():
+    await asyncio.sleep(0)
+    time.sleep(0.6)
+    await asyncio.sleep(0.02)
+    print(len(ferrio.watchdog.recent_blocks()), flush=True)
+    sys.exit(7)
+asyncio.run(main())
+"""
+
+COMMAND = ("-m", "ferrio")
+
+
+def test_the_command_says_nothing_on_a_pipe(tmp_path):
+    outcome = run(tmp_path, UNASKED, command=COMMAND, env={})
+    assert (outcome.exit_code, outcome.output, outcome.errors) == (7, "1\n", "")
+
+
+def test_the_command_writes_to_the_file(tmp_path):
+    outcome = run(tmp_path, UNASKED, command=COMMAND)
+    assert (outcome.exit_code, outcome.output, outcome.errors) == (7, "1\n", "")
+    assert outcome.reports[0]["threshold"] == 0.25
+
+
+def test_the_command_writes_to_a_terminal(tmp_path):
+    ours, theirs = pty.openpty()
+    try:
+        outcome = run(tmp_path, UNASKED, command=COMMAND, env={}, stderr=theirs)
+        assert (outcome.exit_code, outcome.output) == (7, "1\n")
+        assert FIRST_LINE.search(os.read(ours, 65536).decode().replace("\r\n", "\n"))
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_the_command_writes_to_a_configured_logger(tmp_path):
+    program = """
+import logging
+logging.getLogger("ferrio").addHandler(logging.StreamHandler())
+logging.getLogger().addHandler(logging.FileHandler("root.log"))
+"""
+    outcome = run(tmp_path, program + UNASKED, command=COMMAND, env={})
+    assert (outcome.exit_code, outcome.output) == (7, "1\n")
+    assert FIRST_LINE.search(outcome.errors)
+
+
+def test_the_root_logger_alone_is_not_prepared_for_it(tmp_path):
+    program = "import logging; logging.basicConfig()\n"
+    outcome = run(tmp_path, program + UNASKED, command=COMMAND, env={})
+    assert (outcome.exit_code, outcome.output, outcome.errors) == (7, "1\n", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "env"),
+    [(("-m", "ferrio", "--no-watchdog"), {}), (COMMAND, {"FERRIO_WATCHDOG": "0"})],
+)
+@pytest.mark.parametrize("call", ["asyncio.run(main())", "ferrio.run(main(), watchdog=0.05)"])
+def test_the_command_can_be_silenced(command, env, call, tmp_path):
+    env = {**env, "FERRIO_WATCHDOG_FILE": str(tmp_path / "reports.jsonl")}
+    program = UNASKED.replace("asyncio.run(main())", call)
+    outcome = run(tmp_path, program, command=command, env=env)
+    assert (outcome.exit_code, outcome.output, outcome.errors) == (7, "0\n", "")
+    assert outcome.reports == []
+
+
+def test_a_program_that_asks_is_told_under_the_command_too(tmp_path):
+    program = UNASKED.replace("asyncio.run(main())", "ferrio.run(main(), watchdog=0.05)")
+    outcome = run(tmp_path, program, command=COMMAND, env={})
+    assert FIRST_LINE.search(outcome.errors), outcome
+
+
+def test_children_of_the_command_are_watched_as_it_is(tmp_path):
+    program = """
+import multiprocessing
+
+def child():
+    from ferrio import watchdog
+    print(watchdog.choice.default, watchdog.choice.is_silenced)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=child)
+    process.start()
+    process.join()
+"""
+    outcome = run(tmp_path, program, command=("-m", "ferrio", "--no-watchdog"), env={})
+    assert outcome.output == "0.25 True\n", outcome
+
+
+def test_a_file_that_cannot_be_written_is_told_of(tmp_path):
+    env = {"FERRIO_WATCHDOG_FILE": str(tmp_path / "nowhere" / "reports.jsonl")}
+    outcome = run(tmp_path, SLEEPS + "ferrio.run(main(), watchdog=0.05)", env=env)
+    assert outcome.exit_code == 0
+    assert "nowhere/reports.jsonl cannot be written: No such file" in outcome.errors
+
+
+def test_without_standard_error_there_is_nothing_to_say_it_on(tmp_path):
+    program = SLEEPS + "os.close(2)\nferrio.run(main(), watchdog=0.05)\nprint('done')"
+    outcome = run(tmp_path, program, env={})
+    assert (outcome.exit_code, outcome.output) == (0, "done\n"), outcome
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_native_threads_take_no_signals(tmp_path):
+    outcome = run(
+        tmp_path,
+        """
+        async def main():
+            await asyncio.sleep(0.1)
+            for thread in os.listdir("/proc/self/task"):
+                with open(f"/proc/self/task/{thread}/status") as file:
+                    status = dict(line.split(":", 1) for line in file)
+                name, blocked = status["Name"].strip(), int(status["SigBlk"], 16)
+                print(name.startswith("ferrio"), bool(blocked & 1 << 14))
+
+        ferrio.run(main(), watchdog=0.05)
+        """,
+    )
+    assert sorted(outcome.output.split("\n")) == ["", "False False", "True True", "True True"]
