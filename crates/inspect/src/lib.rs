@@ -10,10 +10,12 @@
 //! | `heartbeat` | what a loop is doing now |
 //! | `loops` | the loops of the process |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
+//! | `view` | snapshots as text: `ferrio ps`, `tree`, `dump` |
 
 mod heartbeat;
 mod loops;
 pub mod snapshot;
+pub mod view;
 
 pub use heartbeat::{Doing, Heartbeat};
 pub use loops::{LoopRecord, add_loop, loops};
