@@ -7,16 +7,30 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `clock` | the one clock of all times |
+//! | `counters` | what a loop's thread counts while it works |
 //! | `heartbeat` | what a loop is doing now |
+//! | `histogram` | how durations are distributed |
 //! | `loops` | the loops of the process |
+//! | `metrics` | what was counted, as plain data |
+//! | `source` | where views get their data from |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
 //! | `view` | snapshots as text: `ferrio ps`, `tree`, `dump` |
 
+pub mod clock;
+pub mod counters;
 mod heartbeat;
+mod histogram;
 mod loops;
+pub mod metrics;
 pub mod snapshot;
 pub mod view;
+mod source;
 
+pub use counters::Counters;
 pub use heartbeat::{Doing, Heartbeat};
+pub use histogram::{Bucket, Distribution, Histogram};
 pub use loops::{LoopRecord, add_loop, loops};
+pub use metrics::Metrics;
 pub use snapshot::Snapshot;
+pub use source::Source;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::Heartbeat;
+use crate::{Counters, Heartbeat};
 
 /// What native threads may look at of one loop. It lives as long as anybody looks.
 #[derive(Debug)]
@@ -11,6 +11,8 @@ pub struct LoopRecord {
     id: u64,
     /// Written by the loop's thread.
     pub heartbeat: Heartbeat,
+    /// Written by the loop's thread and those of its executor.
+    pub counters: Counters,
 }
 
 impl LoopRecord {
@@ -35,6 +37,7 @@ pub fn add_loop() -> Arc<LoopRecord> {
     let record = Arc::new(LoopRecord {
         id: LAST.fetch_add(1, Ordering::Relaxed) + 1,
         heartbeat: Heartbeat::new(),
+        counters: Counters::new(),
     });
     let mut list = list();
     list.retain(|other| other.strong_count() > 0);
