@@ -14,6 +14,7 @@
 //! | `loops` | the loops of the process |
 //! | `metrics` | what was counted, as plain data |
 //! | `source` | where views get their data from |
+//! | `services` | the native threads, which are stopped for a fork and at the end |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
 //! | `view` | snapshots as text: `ferrio ps`, `tree`, `dump` |
 
@@ -23,6 +24,8 @@ mod heartbeat;
 mod histogram;
 mod loops;
 pub mod metrics;
+pub mod services;
+mod signals;
 pub mod snapshot;
 pub mod view;
 mod source;

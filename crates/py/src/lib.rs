@@ -12,6 +12,7 @@
 //! | `sync`, `queue` | locks, events, semaphores, conditions; queues |
 //! | `streams` | `StreamReader`, `StreamWriter` and their protocol |
 //! | `combinators` | `sleep` and its like |
+//! | `inspect` | the native threads that show what loops do, as far as they need Python |
 //! | `originals` | asyncio's versions of these |
 //! | `identity` | why `isinstance(task, asyncio.Task)` holds |
 //! | `imports` | what is used of Python's own modules |
@@ -28,6 +29,7 @@ mod future;
 mod handle;
 mod identity;
 mod imports;
+mod inspect;
 mod originals;
 mod queue;
 mod streams;
@@ -51,7 +53,7 @@ pub extern "C" fn PyInit__ferrio() -> *mut sys::PyObject {
 }
 
 fn functions() -> Vec<Method> {
-    vec![
+    let mut functions = vec![
         Method::function(
             c"_all_tasks",
             |_arguments| task::all_tasks(),
@@ -82,7 +84,9 @@ fn functions() -> Vec<Method> {
             sync::make,
             c"Make an object of a class without initialising it, for what was pickled.",
         ),
-    ]
+    ];
+    functions.extend(inspect::functions());
+    functions
 }
 
 fn fill_module(module: &Object) -> Outcome<()> {

@@ -14,6 +14,7 @@ use crate::ffi::{
 use crate::future::Watcher;
 use crate::handle::{Handle, describe_callback, only_ordinary};
 use crate::imports::imports;
+use crate::inspect::resume_after_fork;
 use crate::task::Task;
 use crate::thread_pool::Offloaded;
 
@@ -38,6 +39,7 @@ impl This<'_, EventLoop> {
         self.look_for_overrides()?;
         // The loop must outlive its own run, whatever the callbacks do.
         let alive = self.own();
+        resume_after_fork(&alive.this().object());
         alive.in_turns.set(true);
         alive
             .record
@@ -154,6 +156,7 @@ impl Driver<Entry> for Run<'_> {
         }
         self.heartbeat().begin(Doing::Turn, 0);
         self.heartbeat().begin_turn();
+        resume_after_fork(&event_loop.object());
         // A loop that runs no bytecode would never come to a signal's handler by itself.
         let outcome = match outcome {
             Ok(()) if std::mem::take(&mut self.polled) => self.interrupted(),

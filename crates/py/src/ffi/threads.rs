@@ -68,6 +68,23 @@ pub(crate) fn released<R: Send>(wait: impl FnOnce() -> R + Send) -> R {
     wait()
 }
 
+/// Runs `body` with the interpreter held, in a native thread that does not hold it.
+///
+/// Waits for the interpreter as long as that takes. Must not be called once the interpreter ends:
+/// CPython would keep the thread for ever, or end it where it stands.
+pub(crate) fn attached<R>(body: impl FnOnce() -> R) -> R {
+    struct Detach(sys::PyGILState_STATE);
+    impl Drop for Detach {
+        fn drop(&mut self) {
+            // SAFETY: what PyGILState_Ensure gave to this very thread.
+            unsafe { sys::PyGILState_Release(self.0) }
+        }
+    }
+    // SAFETY: the interpreter is there, for native threads are stopped before it ends.
+    let _detach = Detach(unsafe { sys::PyGILState_Ensure() });
+    body()
+}
+
 /// `threading.get_ident()`.
 #[inline]
 pub(crate) fn thread_id() -> u64 {
