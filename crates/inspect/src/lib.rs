@@ -16,6 +16,8 @@
 //! | `source` | where views get their data from |
 //! | `services` | the native threads, which are stopped for a fork and at the end |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
+//! | `socket` | the inspect socket, at both ends |
+//! | `trace` | what loops do, recorded for a while |
 //! | `view` | snapshots as text: `ferrio ps`, `tree`, `dump` |
 
 pub mod clock;
@@ -27,8 +29,10 @@ pub mod metrics;
 pub mod services;
 mod signals;
 pub mod snapshot;
-pub mod view;
+pub mod socket;
 mod source;
+pub mod trace;
+pub mod view;
 
 pub use counters::Counters;
 pub use heartbeat::{Doing, Heartbeat};

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::trace::TraceSwitch;
 use crate::{Counters, Heartbeat};
 
 /// What native threads may look at of one loop. It lives as long as anybody looks.
@@ -13,6 +14,8 @@ pub struct LoopRecord {
     pub heartbeat: Heartbeat,
     /// Written by the loop's thread and those of its executor.
     pub counters: Counters,
+    /// Whether the loop's thread records what it does.
+    pub trace: TraceSwitch,
 }
 
 impl LoopRecord {
@@ -38,6 +41,7 @@ pub fn add_loop() -> Arc<LoopRecord> {
         id: LAST.fetch_add(1, Ordering::Relaxed) + 1,
         heartbeat: Heartbeat::new(),
         counters: Counters::new(),
+        trace: TraceSwitch::default(),
     });
     let mut list = list();
     list.retain(|other| other.strong_count() > 0);
