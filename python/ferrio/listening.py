@@ -254,12 +254,15 @@ class Listener:
                 return
             except ConnectionAbortedError:
                 # This peer went away while it was queued. Others may wait behind it.
+                self._loop._count_accept(False)
                 continue
             except OSError as error:
+                self._loop._count_accept(False)
                 if error.errno not in _OUT_OF_RESOURCES:
                     raise
                 self._back_off(error)
                 return
+            self._loop._count_accept(True)
             self._take(connection, address)
 
     def _back_off(self, error: OSError) -> None:

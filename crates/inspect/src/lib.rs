@@ -9,35 +9,47 @@
 //! |---|---|
 //! | `clock` | the one clock of all times |
 //! | `counters` | what a loop's thread counts while it works |
+//! | `coroutines` | counters by the name of a task's coroutine |
 //! | `heartbeat` | what a loop is doing now |
 //! | `histogram` | how durations are distributed |
+//! | `http` | all of it over HTTP |
 //! | `loops` | the loops of the process |
 //! | `metrics` | what was counted, as plain data |
+//! | `prometheus` | metrics in Prometheus' text format |
 //! | `source` | where views get their data from |
 //! | `services` | the native threads, which are stopped for a fork and at the end |
+//! | `sites` | places in programs, each kept once |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
 //! | `socket` | the inspect socket, at both ends |
 //! | `trace` | what loops do, recorded for a while |
 //! | `view` | snapshots as text: `ferrio ps`, `tree`, `dump` |
+//! | `web` | the web page |
 
 pub mod clock;
+mod coroutines;
 pub mod counters;
 mod heartbeat;
 mod histogram;
+pub mod http;
 mod loops;
 pub mod metrics;
+pub mod prometheus;
 pub mod services;
 mod signals;
+mod sites;
 pub mod snapshot;
 pub mod socket;
 mod source;
 pub mod trace;
 pub mod view;
+mod web;
 
+pub use coroutines::{CoroutineRecord, OTHER, coroutine_record, coroutine_records};
 pub use counters::Counters;
 pub use heartbeat::{Doing, Heartbeat};
 pub use histogram::{Bucket, Distribution, Histogram};
 pub use loops::{LoopRecord, add_loop, loops};
 pub use metrics::Metrics;
+pub use sites::{SiteId, intern_site, site};
 pub use snapshot::Snapshot;
 pub use source::Source;

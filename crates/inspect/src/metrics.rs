@@ -1,13 +1,15 @@
 //! What a process's loops have counted, as plain data: what `ferrio.metrics()`, Prometheus, JSON
 //! and OpenTelemetry are made from. Times are seconds.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{now_ns, seconds};
 use crate::counters::{Calls, TransportKind};
-use crate::snapshot::Site;
+use crate::snapshot::{Site, Snapshot, TaskState, WaitKind};
 use crate::{Distribution, LoopRecord};
 
 /// The numbers of a process.
@@ -105,10 +107,6 @@ pub struct CoroutineMetrics {
     pub alive: u64,
     /// Tasks that were made.
     pub created: u64,
-    /// Steps that they made, where they are counted.
-    pub steps: Option<u64>,
-    /// Seconds of CPU in them, where that is measured.
-    pub cpu: Option<f64>,
 }
 
 /// Blocks at one place.
@@ -131,25 +129,60 @@ pub struct BlockMetrics {
 pub struct InterpreterMetrics {
     /// Monotonic seconds of the moment it was true.
     pub at: f64,
-    /// Tasks that are not done, by state.
+    /// Tasks whose step is being made.
     pub running: u64,
-    /// Likewise.
+    /// Tasks that stand in the ready queue.
     pub ready: u64,
-    /// Likewise.
+    /// Tasks that wait.
     pub waiting: u64,
-    /// Tasks that wait, by what they wait for.
+    /// Tasks that wait, by what for and where.
     pub waits: Vec<WaitMetrics>,
 }
 
-/// Tasks that wait for things of one kind, or for one thing.
+/// Tasks that wait for the same kind of thing at the same line.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct WaitMetrics {
-    /// As in a snapshot: "lock", "queue-get".
-    pub kind: String,
+    /// "lock", "queue-get" and so on, as in a snapshot.
+    pub kind: WaitKind,
+    /// The line that waits.
+    pub site: Option<Site>,
     /// Tasks that wait.
     pub tasks: u64,
     /// Seconds that the one has waited that has waited longest.
     pub longest: f64,
+}
+
+impl InterpreterMetrics {
+    /// Counts what a snapshot shows.
+    #[must_use]
+    pub fn of(snapshot: &Snapshot) -> InterpreterMetrics {
+        let tasks = || snapshot.loops.iter().flat_map(|each| &each.tasks);
+        let count = |state| tasks().filter(|task| task.state == state).count() as u64;
+        let mut waits: HashMap<_, (u64, f64)> = HashMap::new();
+        for wait in tasks().filter_map(|task| task.wait.as_ref()) {
+            let (tasks, longest) = waits.entry((wait.kind, wait.site.clone())).or_default();
+            *tasks += 1;
+            let waited = wait.since.map_or(0.0, |since| snapshot.tasks_at - since);
+            *longest = longest.max(waited);
+        }
+        let mut waits: Vec<_> = waits
+            .into_iter()
+            .map(|((kind, site), (tasks, longest))| WaitMetrics {
+                kind,
+                site,
+                tasks,
+                longest,
+            })
+            .collect();
+        waits.sort_by_key(|wait| (Reverse(wait.tasks), place(wait)));
+        InterpreterMetrics {
+            at: snapshot.tasks_at,
+            running: count(TaskState::Running),
+            ready: count(TaskState::Ready),
+            waiting: count(TaskState::Waiting),
+            waits,
+        }
+    }
 }
 
 impl LoopMetrics {
@@ -221,6 +254,13 @@ impl Metrics {
             interpreter: None,
         }
     }
+}
+
+/// What orders waits of as many tasks.
+fn place(wait: &WaitMetrics) -> Option<(String, u32)> {
+    wait.site
+        .as_ref()
+        .map(|site| (site.file.clone(), site.line))
 }
 
 fn share((whole, part): (u64, u64)) -> f64 {

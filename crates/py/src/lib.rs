@@ -80,6 +80,11 @@ fn functions() -> Vec<Method> {
             c"asyncio's function of that name, which knows ferrio's futures as well.",
         ),
         Method::function(
+            c"_snapshot",
+            |_arguments| inspect::snapshot_text(),
+            c"Return what all loops of the process and their tasks are at, as JSON.",
+        ),
+        Method::function(
             c"_make",
             sync::make,
             c"Make an object of a class without initialising it, for what was pickled.",
@@ -92,6 +97,8 @@ fn functions() -> Vec<Method> {
 fn fill_module(module: &Object) -> Outcome<()> {
     imports::require_main_interpreter()?;
     imports::load()?;
+    ffi::learn_frames()?;
+    task::learn_folders()?;
     future::build(module)?;
     task::build(module)?;
     handle::build(module)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ferrio_core::InjectQueue;
+use ferrio_inspect::clock::now_ns;
 
 use super::callbacks::{check_callback, missing};
 use super::{Entry, EventLoop};
@@ -76,6 +77,7 @@ impl This<'_, EventLoop> {
                 keywords: None,
                 context: None,
                 future: Some(future),
+                submitted: now_ns(),
             })
         })
     }

@@ -1,7 +1,7 @@
 //! The native base of `ferrio.EventLoop` as Python sees it.
 
 use super::sources::Side;
-use super::{EventLoop, socket_calls};
+use super::{EventLoop, counting, socket_calls};
 use crate::ffi::{
     Arguments, GetSet, Method, Object, Outcome, Own, Raised, This, TypeBuilder, attributes,
     methods, none, required, sys,
@@ -18,7 +18,10 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         call_soon_threadsafe().",
     )
     .subclassable()
-    .init(|this, _arguments| this.refresh_overrides())
+    .init(|this, _arguments| {
+        super::LOOPS.add(this);
+        this.refresh_overrides()
+    })
     .set_attribute(|this, name, value| this.set_attribute(name, value))
     .methods(methods(table()))
     .attributes(attributes(attribute_table()))
@@ -30,6 +33,7 @@ fn table() -> Vec<Method> {
     table.extend(state());
     table.extend(descriptors());
     table.extend(socket_calls::methods_of_loop());
+    table.extend(counting::methods());
     table
 }
 

@@ -26,8 +26,10 @@ mod cell;
 mod context;
 mod coroutine_origin;
 mod exception;
+mod frames;
 mod free_list;
 pub(crate) mod function;
+mod guarded;
 mod linked;
 mod method;
 mod module;
@@ -48,8 +50,13 @@ pub(crate) use cell::{ObjectCell, Slot};
 pub(crate) use context::Context;
 pub(crate) use coroutine_origin::{is_origin_tracked, learn_origin_depth, origin};
 pub(crate) use exception::{Outcome, Raised, SavedException};
+pub(crate) use frames::{
+    Frame, Spot, code_address, code_of, is_generator, learn_frames, line_of, running_spots,
+    suspended_spot,
+};
 pub(crate) use free_list::FreeList;
 pub(crate) use function::{Function, receiver};
+pub(crate) use guarded::{Guarded, Stepping, stepped, stepped_address};
 pub(crate) use linked::{Linked, LinkedList, Links, unlink};
 pub(crate) use method::{
     Attribute, GetSet, Method, attributes, call_captureless, methods, required,

@@ -2,7 +2,7 @@
 
 use ferrio_inspect::services::{Stopping, services};
 
-use super::interpreter_thread;
+use super::{interpreter_thread, process};
 use crate::ffi::{Arguments, Method, Object, Outcome, Raised, none, released};
 
 /// The functions that `ferrio.forking` calls.
@@ -32,6 +32,7 @@ pub(super) fn functions() -> Vec<Method> {
                 refuse_arguments(arguments)?;
                 services().forget();
                 interpreter_thread::forget();
+                process::forget();
                 Ok(none())
             },
             c"Forget the native threads, which are the parent's.",

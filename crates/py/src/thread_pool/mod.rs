@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use ferrio_core::job_queue::{Announcement, Pushed};
 use ferrio_core::{InjectQueue, JobQueue};
+use ferrio_inspect::LoopRecord;
 pub(crate) use job::{Job, Offloaded};
 pub(crate) use python::build;
 
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     jobs: JobQueue<Job>,
     /// The way back to the loop.
     injector: Arc<InjectQueue<Entry>>,
+    /// Where the loop's jobs are counted.
+    record: Arc<LoopRecord>,
 }
 
 impl Shared {
@@ -101,6 +104,7 @@ impl This<'_, ThreadPool> {
         let shared = Shared {
             jobs: JobQueue::new(max_threads),
             injector: event_loop.injector(),
+            record: Arc::clone(&event_loop.value().record),
         };
         self.shared
             .set(Arc::new(shared))
@@ -119,7 +123,11 @@ impl This<'_, ThreadPool> {
             Some(_) => Announcement::MayWait,
             None => Announcement::Now,
         };
-        match shared.jobs.push(job, announcement) {
+        let pushed = shared.jobs.push(job, announcement);
+        if pushed.is_ok() {
+            shared.record.counters.executor.submit();
+        }
+        match pushed {
             Ok(Pushed::Taken) => Ok(false),
             Ok(Pushed::Unannounced) => {
                 if let Some(event_loop) = turning {
@@ -156,7 +164,7 @@ impl This<'_, ThreadPool> {
                 })
             });
             let Some(job) = job else { return Ok(()) };
-            handed = match job.run() {
+            handed = match job.run(&shared.record.counters.executor) {
                 // A closed loop refuses it, and nobody waits for it any more.
                 Some(outcome) => shared
                     .injector

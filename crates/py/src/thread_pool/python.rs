@@ -1,5 +1,7 @@
 //! `ferrio._ferrio.ThreadPool` as Python sees it.
 
+use ferrio_inspect::clock::now_ns;
+
 use super::{Job, ThreadPool};
 use crate::event_loop::EventLoop;
 use crate::ffi::{Method, Object, Outcome, Raised, Signature, This, TypeBuilder, methods, none};
@@ -36,6 +38,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
                     keywords: None,
                     context: None,
                     future: None,
+                    submitted: now_ns(),
                 };
                 Ok(Object::from_bool(this.submit(job, None)?))
             },
