@@ -55,6 +55,7 @@ from ferrio._ferrio import (
     wait,
     wait_for,
 )
+from ferrio.inspection import open_inspect_socket
 from ferrio.installation import install, uninstall
 from ferrio.loop import EventLoop
 from ferrio.policy import get_event_loop, new_event_loop
@@ -147,6 +148,7 @@ __all__ = [
     "install",
     "new_event_loop",
     "open_connection",
+    "open_inspect_socket",
     "open_unix_connection",
     "run",
     "shield",

@@ -14,6 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from ferrio import inspection
 from ferrio.installation import install
 
 _MODULE = "multiprocessing.spawn"
@@ -73,11 +74,13 @@ class _SpawnLoader:
 class _InstallAtUnpickling:
     """Unpickling it, which is the first thing a spawned child does, installs ferrio there."""
 
-    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
-        return _begin_in_child, ()
+    def __reduce__(self) -> tuple[Callable[[bool], None], tuple[bool]]:
+        return _begin_in_child, (inspection.is_wanted(),)
 
 
-def _begin_in_child() -> None:
+def _begin_in_child(is_inspected: bool) -> None:
+    if is_inspected:
+        inspection.want()
     install()
     install_in_children()
 

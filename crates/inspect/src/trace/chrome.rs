@@ -19,6 +19,9 @@ use crate::view::words;
 /// A step that takes longer is marked as a block.
 const BLOCK: u64 = 100_000_000;
 
+/// What a loop does between two turns is shown if it takes longer.
+const LONG_TURN: u64 = 10_000;
+
 /// Lane numbers of loops begin here, above those of tasks. (The format has 32 bits, some readers 31.)
 const LOOPS: u64 = 1 << 30;
 
@@ -227,15 +230,21 @@ impl<E, F: FnMut(TraceEvent) -> Result<(), E>> Writer<'_, F> {
             block.s = Some("p");
             (self.take)(block)?;
         }
-        // What takes no time at all between two entries is not worth a slice.
-        if begun.what != What::Turn || took > 1_000 || !begun.woken.is_empty() {
+        // What is done between turns is worth a slice only if it takes long or wakes somebody.
+        if begun.what != What::Turn || took > LONG_TURN || !begun.woken.is_empty() {
             self.slice(cat, name, lane, begun.at, at)?;
+        }
+        // What it waited for was there already: it stands in the queue.
+        let has_woken_itself = |step: Lane| begun.woken.contains(&step);
+        if let What::Step(step) = begun.what {
+            let next = match begun.next {
+                Next::Waits(_) if has_woken_itself(step) => Next::Ready,
+                next => next,
+            };
+            self.go_on(step, next, at);
         }
         for woken in begun.woken {
             self.wake(woken, lane, begun.at.midpoint(at), at)?;
-        }
-        if let What::Step(lane) = begun.what {
-            self.go_on(lane, begun.next, at);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What loops do, recorded for a while: `ferrio trace`.
 //!
-//! While nothing is recorded a loop pays for one look at a flag per entry ([`TraceSwitch::tape`]).
+//! While nothing is recorded a loop pays for one look at a flag per entry ([`TraceSwitch::is_on`]).
 //! While something is, its thread writes what it begins to a [`Tape`], a ring in which later events
 //! take the place of the earliest. Names are written there when a task or a function is met for the
 //! first time, because by the end it may be gone. A native thread starts and stops it all, and makes
@@ -14,17 +14,17 @@ mod tape;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use chrome::TraceEvent;
 pub use tape::{Lane, Reason, Tape};
 
 use crate::clock::{now_ns, seconds};
-use crate::loops;
 use crate::snapshot::Snapshot;
 use crate::socket::TraceSummary;
 use crate::source::Source;
+use crate::{Doing, loops};
 
 /// How long the interpreter is waited for to name what waits at the end.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -32,7 +32,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Whether a loop records; a part of its record.
 #[derive(Debug, Default)]
 pub struct TraceSwitch {
-    is_on: AtomicBool,
+    /// The number of the recording that goes on; 0 while none does.
+    recording: AtomicU64,
     tape: Mutex<Option<Arc<Tape>>>,
 }
 
@@ -41,20 +42,29 @@ impl TraceSwitch {
     #[inline]
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.is_on.load(Ordering::Relaxed)
+        self.recording() != 0
     }
 
-    /// The tape to write on, if it is on. A loop asks for it once and keeps it until the switch is
-    /// off; a later recording has another one ([`Tape::number`]).
+    /// Which recording goes on, counted from 1; 0 if none does.
+    #[inline]
+    #[must_use]
+    pub fn recording(&self) -> u64 {
+        self.recording.load(Ordering::Relaxed)
+    }
+
+    /// The tape to write on, if it is on. A loop asks for it once for each recording.
     #[must_use]
     pub fn tape(&self) -> Option<Arc<Tape>> {
         self.lock().clone()
     }
 
     fn set(&self, tape: Option<Arc<Tape>>) {
-        let is_on = tape.is_some();
+        let recording = match tape {
+            Some(_) => RECORDINGS.load(Ordering::Relaxed),
+            None => 0,
+        };
         *self.lock() = tape;
-        self.is_on.store(is_on, Ordering::Relaxed);
+        self.recording.store(recording, Ordering::Relaxed);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Tape>>> {
@@ -64,6 +74,9 @@ impl TraceSwitch {
 }
 
 static RECORDING: AtomicBool = AtomicBool::new(false);
+
+/// How many there were, with the one that goes on.
+static RECORDINGS: AtomicU64 = AtomicU64::new(0);
 
 /// A recording that goes on. Dropping it ends it.
 #[must_use = "it ends when it is dropped"]
@@ -77,10 +90,15 @@ pub fn start() -> Option<Recording> {
     if RECORDING.swap(true, Ordering::Acquire) {
         return None;
     }
+    RECORDINGS.fetch_add(1, Ordering::Relaxed);
     let started = now_ns();
     let mut tapes = Vec::new();
     for record in loops() {
         let tape = Arc::new(Tape::new(record.id(), started));
+        if record.heartbeat.doing().0 == Doing::Waiting {
+            // It will not say so again.
+            tape.poll();
+        }
         record.trace.set(Some(Arc::clone(&tape)));
         tapes.push(tape);
     }

@@ -7,6 +7,7 @@ use ferrio_core::{Driver, Event, Instant};
 use ferrio_inspect::clock::now_ns;
 use ferrio_inspect::{Counters, Doing, Heartbeat};
 
+use super::recorder::Recorder;
 use super::{Entry, EventLoop};
 use crate::ffi::{
     Context, Object, Outcome, Own, Raised, This, released, sys, text, thread_number,
@@ -26,6 +27,8 @@ pub(super) struct Run<'a> {
     event_loop: This<'a, EventLoop>,
     /// Whether the turn has polled.
     polled: bool,
+    /// While `ferrio trace` records.
+    recorder: Option<Box<Recorder>>,
 }
 
 impl This<'_, EventLoop> {
@@ -47,10 +50,14 @@ impl This<'_, EventLoop> {
             .heartbeat
             .run_by(thread_number(), thread_state_address());
         alive.record.counters.begin_run(now_ns());
-        let outcome = alive.core.run(&mut Run {
+        let mut run = Run {
             event_loop: alive.this(),
             polled: false,
-        });
+            recorder: None,
+        };
+        let outcome = alive.core.run(&mut run);
+        run.recorded(|recorder| recorder.tape().stop());
+        drop(run);
         alive.record.counters.end_run(now_ns());
         alive.record.heartbeat.run_by(0, 0);
         alive.in_turns.set(false);
@@ -106,6 +113,7 @@ impl Driver<Entry> for Run<'_> {
     fn wait<R: Send>(&mut self, _timeout: Option<Duration>, wait: impl FnOnce() -> R + Send) -> R {
         self.polled = true;
         self.heartbeat().begin(Doing::Waiting, 0);
+        self.recorded(|recorder| recorder.tape().poll());
         // While the interpreter is theirs, other threads may look for the current task.
         if let Err(raised) = self.event_loop.leave_task() {
             raised.report_unraisable(&self.event_loop.object());
@@ -128,6 +136,7 @@ impl Driver<Entry> for Run<'_> {
     #[inline]
     fn polled(&mut self, now: Instant) {
         self.counters().polled(nanos(now));
+        self.recorded(|recorder| recorder.tape().turn());
     }
 
     #[inline]
@@ -162,7 +171,9 @@ impl Driver<Entry> for Run<'_> {
     #[inline]
     fn run(&mut self, _core: &Core, entry: Entry) -> Outcome<()> {
         self.event_loop.gathering.open();
-        if self.event_loop.is_debug() {
+        if self.event_loop.record.trace.is_on() {
+            self.run_recorded(entry)?;
+        } else if self.event_loop.is_debug() {
             self.run_timed(entry)?;
         } else {
             self.run_entry(entry)?;
@@ -180,6 +191,7 @@ impl Driver<Entry> for Run<'_> {
         }
         self.heartbeat().begin(Doing::Turn, 0);
         self.heartbeat().begin_turn();
+        self.recorded(|recorder| recorder.tape().turn());
         resume_after_fork(&event_loop.object());
         // A loop that runs no bytecode would never come to a signal's handler by itself.
         let outcome = match outcome {
@@ -219,6 +231,53 @@ impl Run<'_> {
     #[inline]
     fn counters(&self) -> &Counters {
         &self.event_loop.value().record.counters
+    }
+
+    /// Does it while `ferrio trace` records.
+    #[inline]
+    fn recorded(&mut self, write: impl FnOnce(&mut Recorder)) {
+        if self.event_loop.record.trace.is_on() {
+            self.with_recorder(write);
+        }
+    }
+
+    #[cold]
+    fn with_recorder(&mut self, write: impl FnOnce(&mut Recorder)) {
+        let switch = &self.event_loop.value().record.trace;
+        let recording = switch.recording();
+        if !matches!(&self.recorder, Some(recorder) if recorder.is_of(recording)) {
+            self.recorder = Recorder::new(switch).map(Box::new);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            write(recorder);
+        }
+    }
+
+    #[cold]
+    fn run_recorded(&mut self, entry: Entry) -> Outcome<()> {
+        let event_loop = self.event_loop;
+        let mut task = None;
+        self.recorded(|recorder| task = recorder.begin(&entry));
+        let queued = event_loop.core.ready_len();
+        let ran = if event_loop.is_debug() {
+            self.run_timed(entry)
+        } else {
+            self.run_entry(entry)
+        };
+        let raised = match ran {
+            Ok(()) => None,
+            // Python is asked for names, which must not find an exception on its way.
+            Err(raised) => Some(raised.take()),
+        };
+        self.recorded(|recorder| recorder.end(event_loop.value(), task.as_ref(), queued));
+        if task
+            .take_if(|task| task.this().future().is_done())
+            .is_some()
+        {
+            // The step has seen the reference that was held here, and left the task entered.
+            event_loop.leave_task()?;
+        }
+        raised.map_or(Ok(()), |raised| Err(Raised::exception(&raised)))
     }
 
     #[inline]

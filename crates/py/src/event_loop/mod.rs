@@ -12,6 +12,7 @@ mod file_watch;
 mod offload;
 mod overrides;
 mod python;
+mod recorder;
 mod socket_calls;
 mod sources;
 mod tasks;

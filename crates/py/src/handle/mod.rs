@@ -605,6 +605,11 @@ impl This<'_, Handle> {
 }
 
 impl This<'_, Handle> {
+    /// What it calls; `None` when it was cancelled.
+    pub(crate) fn called(self) -> Option<Object> {
+        self.callback.get()
+    }
+
     /// The task whose step this handle makes, if it is one's.
     pub(crate) fn task(self) -> Option<Object> {
         let callback = self.callback.get()?;

@@ -2,7 +2,7 @@
 
 use ferrio_inspect::services::{Stopping, services};
 
-use super::{interpreter_thread, process};
+use super::{interpreter_thread, process, socket};
 use crate::ffi::{Arguments, Method, Object, Outcome, Raised, none, released};
 
 /// The functions that `ferrio.forking` calls.
@@ -33,6 +33,7 @@ pub(super) fn functions() -> Vec<Method> {
                 services().forget();
                 interpreter_thread::forget();
                 process::forget();
+                socket::forget();
                 Ok(none())
             },
             c"Forget the native threads, which are the parent's.",
@@ -66,7 +67,7 @@ fn resume(event_loop: &Object) {
 }
 
 /// Waits for threads that may need the interpreter to come to their end.
-fn stop(stopping: Stopping) {
+pub(super) fn stop(stopping: Stopping) {
     if !stopping.is_empty() {
         released(|| stopping.wait());
     }
