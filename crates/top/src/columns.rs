@@ -149,6 +149,18 @@ impl<'a> Row<'a> {
     }
 }
 
+/// A cell in its place: what does not fit is left out where it says least.
+pub(crate) fn fitted(text: String, column: Column, width: u16) -> String {
+    let width = usize::from(width);
+    match column {
+        Column::Site => words::cut_start(&text, width).into_owned(),
+        Column::Name | Column::Coroutine | Column::Wait => {
+            words::cut_end(&text, width).into_owned()
+        }
+        _ => text,
+    }
+}
+
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A count of steps.
 fn whole(rate: f64) -> u64 {
     rate.round() as u64

@@ -16,7 +16,7 @@ use ratatui::widgets::{
 };
 
 use crate::app::{App, Mode};
-use crate::columns::{Column, Row};
+use crate::columns::{Column, Row, fitted};
 
 /// Loops that have a line in the header.
 const MOST_LOOPS: usize = 4;
@@ -263,12 +263,12 @@ fn draw_table(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
     // Only what can be seen is made into rows: there may be a hundred thousand of them.
     let first = first_row(state.offset(), state.selected(), app.page, count);
     let shown = rows.iter().skip(first).take(app.page);
-    let body = shown.map(|row| table_row(row, &columns, snapshot));
+    let body = shown.map(|row| table_row(row, &columns, &widths, snapshot));
     let block = Block::new()
         .borders(Borders::TOP)
         .border_style(Style::new().add_modifier(Modifier::DIM))
         .title(title);
-    let table = Table::new(body, widths)
+    let table = Table::new(body, widths.iter().copied().map(Constraint::Length))
         .header(header)
         .block(block)
         .row_highlight_style(Style::new().reversed());
@@ -333,15 +333,21 @@ fn heading(app: &App, column: Column) -> Cell<'static> {
     aligned(Span::from(title), column)
 }
 
-fn table_row(row: &Row<'_>, columns: &[Column], snapshot: &Snapshot) -> TableRow<'static> {
+fn table_row(
+    row: &Row<'_>,
+    columns: &[Column],
+    widths: &[u16],
+    snapshot: &Snapshot,
+) -> TableRow<'static> {
     let style = match (row.task.state, row.task.cancelling) {
         (_, 1..) => Style::new().fg(Color::Red),
         (TaskState::Running, _) => Style::new().fg(Color::Green).bold(),
         (TaskState::Ready, _) => Style::new().fg(Color::Green),
         (TaskState::Waiting, _) => Style::new(),
     };
-    TableRow::new(columns.iter().map(|column| {
-        let span = Span::from(row.cell(*column, snapshot));
+    TableRow::new(columns.iter().zip(widths).map(|(column, width)| {
+        let text = fitted(row.cell(*column, snapshot), *column, *width);
+        let span = Span::from(text);
         let span = match column {
             Column::State => span.style(style),
             Column::Coroutine | Column::Site => span.add_modifier(Modifier::DIM),
@@ -361,7 +367,7 @@ fn aligned(span: Span<'static>, column: Column) -> Cell<'static> {
 }
 
 /// The columns that find room, and how much each has. What says least goes first.
-fn layout(rows: &[Row<'_>], snapshot: &Snapshot, width: u16) -> (Vec<Column>, Vec<Constraint>) {
+fn layout(rows: &[Row<'_>], snapshot: &Snapshot, width: u16) -> (Vec<Column>, Vec<u16>) {
     let has_cpu = rows.iter().any(|row| row.task.cpu.is_some());
     let has_steps = rows.iter().any(|row| row.task.steps.is_some());
     let mut columns: Vec<_> = Column::ALL
@@ -392,21 +398,33 @@ fn layout(rows: &[Row<'_>], snapshot: &Snapshot, width: u16) -> (Vec<Column>, Ve
         let title = words::width(column.title()) + 1;
         u16::try_from(cells.max().unwrap_or(0).min(most).max(title)).unwrap_or(u16::MAX)
     };
-    let widths = columns
+    let fifth = usize::from(width / 5).max(8);
+    let mut widths: Vec<u16> = columns
         .iter()
         .map(|column| match column {
-            Column::Task => Constraint::Length(numbers(rows)),
-            Column::Name | Column::Coroutine => {
-                Constraint::Max(widest(*column, usize::from(width / 5).max(8)))
-            }
-            Column::State => Constraint::Length(10),
-            Column::Since | Column::Cpu => Constraint::Length(7),
-            Column::Wait => Constraint::Fill(3),
-            Column::Site => Constraint::Fill(2),
-            Column::Steps => Constraint::Length(widest(*column, 14)),
-            Column::Rate => Constraint::Length(9),
+            Column::Task => numbers(rows),
+            Column::Name | Column::Coroutine => widest(*column, fifth),
+            Column::State => 10,
+            Column::Since | Column::Cpu => 7,
+            Column::Steps => widest(*column, 14),
+            Column::Rate => 9,
+            // These share what is left.
+            Column::Wait | Column::Site => 0,
         })
         .collect();
+    let gaps = u16::try_from(columns.len().saturating_sub(1)).unwrap_or(0);
+    // One more for the scrollbar.
+    let used = widths.iter().sum::<u16>() + gaps + 1;
+    let mut rest = width.saturating_sub(used);
+    if let Some(at) = columns.iter().position(|column| *column == Column::Site) {
+        let wanted = widest(Column::Site, 60);
+        let unwanted = rest.saturating_sub(widest(Column::Wait, 200));
+        widths[at] = wanted.min(unwanted.max(rest * 2 / 5));
+        rest -= widths[at];
+    }
+    if let Some(at) = columns.iter().position(|column| *column == Column::Wait) {
+        widths[at] = rest;
+    }
     (columns, widths)
 }
 

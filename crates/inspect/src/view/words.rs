@@ -332,11 +332,14 @@ pub fn event_loop(its_loop: &Loop, snapshot: &Snapshot) -> String {
     parts.join(" · ")
 }
 
+/// Seconds. What is not as new as the rest by less than that was only slow to be collected.
+const OUTDATED: f64 = 0.3;
+
 /// A warning if what needs the interpreter is not as new as the rest.
 #[must_use]
 pub fn outdated(snapshot: &Snapshot) -> Option<String> {
     let age = snapshot.taken_at - snapshot.tasks_at;
-    (age > 0.001).then(|| {
+    (age > OUTDATED).then(|| {
         format!(
             "The interpreter could not be had: tasks are as they were {} ago.",
             duration(age)
