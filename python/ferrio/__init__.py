@@ -57,7 +57,9 @@ from ferrio._ferrio import (
 )
 from ferrio.inspection import open_inspect_socket
 from ferrio.installation import install, uninstall
+from ferrio.live_server import LiveServer, serve_metrics
 from ferrio.loop import EventLoop
+from ferrio.measuring import metrics
 from ferrio.policy import get_event_loop, new_event_loop
 from ferrio.runner import Runner, run
 from ferrio.streams import (
@@ -66,6 +68,8 @@ from ferrio.streams import (
     start_server,
     start_unix_server,
 )
+from ferrio.telemetry import instrument_opentelemetry
+from ferrio.watchdog import blocks, on_block
 
 __version__ = "0.1.0"
 
@@ -130,6 +134,7 @@ __all__ = [
     "EventLoop",
     "Future",
     "LifoQueue",
+    "LiveServer",
     "Lock",
     "PriorityQueue",
     "Queue",
@@ -143,14 +148,19 @@ __all__ = [
     "TaskGroup",
     "Timeout",
     "as_completed",
+    "blocks",
     "gather",
     "get_event_loop",
     "install",
+    "instrument_opentelemetry",
+    "metrics",
     "new_event_loop",
+    "on_block",
     "open_connection",
     "open_inspect_socket",
     "open_unix_connection",
     "run",
+    "serve_metrics",
     "shield",
     "sleep",
     "start_server",

@@ -16,6 +16,7 @@ from typing import Any
 
 from ferrio import inspection
 from ferrio.installation import install
+from ferrio.watchdog import choice
 
 _MODULE = "multiprocessing.spawn"
 
@@ -74,11 +75,15 @@ class _SpawnLoader:
 class _InstallAtUnpickling:
     """Unpickling it, which is the first thing a spawned child does, installs ferrio there."""
 
-    def __reduce__(self) -> tuple[Callable[[bool], None], tuple[bool]]:
-        return _begin_in_child, (inspection.is_wanted(),)
+    def __reduce__(self) -> tuple[Callable[[float, bool, bool], None], tuple[float, bool, bool]]:
+        return _begin_in_child, (choice.default, choice.is_silenced, inspection.is_wanted())
 
 
-def _begin_in_child(is_inspected: bool) -> None:
+def _begin_in_child(
+    watchdog_default: float, watchdog_is_silenced: bool, is_inspected: bool
+) -> None:
+    choice.default = watchdog_default
+    choice.is_silenced = watchdog_is_silenced
     if is_inspected:
         inspection.want()
     install()

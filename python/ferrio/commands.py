@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from ferrio import _ferrio
 
+
 def run_command(arguments: list[str]) -> None:
     """Do what the command line says, and exit: with 1 if the process cannot be inspected."""
     options = _parser().parse_args(arguments)

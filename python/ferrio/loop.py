@@ -9,7 +9,7 @@ from asyncio.log import logger
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
-from ferrio import forking, inspection
+from ferrio import forking, inspection, live_server, watchdog
 from ferrio.async_generators import AsyncGeneratorPart
 from ferrio.datagrams import DatagramsPart
 from ferrio.debugging import DebuggingPart
@@ -45,6 +45,8 @@ class EventLoop(
         self._hooks_to_restore: Any = None
         forking.remember(self)
         inspection.open_if_wanted()
+        live_server.serve_if_wanted()
+        watchdog.watch(self)
 
     def __repr__(self) -> str:
         return (

@@ -17,12 +17,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ferrio import __version__
+from ferrio import __version__, watchdog
 from ferrio.children import install_in_children
 from ferrio.installation import install
 
 if TYPE_CHECKING:
-    import argparse
+    from argparse import Namespace
 
 _DESCRIPTION = """\
 Run an asyncio program on ferrio, as "python" itself would run it.
@@ -40,20 +40,25 @@ A script of such a name is run by its path, as in "%(prog)s ./top 5"."""
 # What looks at another process instead of running a program.
 _COMMAND_NAMES = ("ps", "tree", "dump", "top", "trace")
 
+# Seconds: what blocks a loop for longer is told of, if standard error is a terminal.
+_WATCHDOG = 0.25
+
+# Options of ferrio's that take the next word, unless it is attached by "=".
+_OPTIONS_WITH_VALUE = ("--web",)
+
 
 def main() -> None:
     """Do what the command line says; the entry point of ``ferrio`` and ``python -m ferrio``."""
     own_arguments, command = _split_command_line(sys.argv[1:])
-    options = _parse_options(own_arguments)
     if not own_arguments and _is_command(command):
         # As heavy as all the rest, and programs have no use for it.
         from ferrio.commands import run_command
 
         run_command(command)
         return
+    watchdog.choice.default = _WATCHDOG
+    _follow_options(own_arguments)
     install()
-    if options is not None and options.inspect:
-        _open_inspect_socket()
     install_in_children()
     if not command:
         _run(lambda: _run_module("asyncio", []))
@@ -75,21 +80,41 @@ def _split_command_line(arguments: list[str]) -> tuple[list[str], list[str]]:
     As with plain Python the program begins with the first word that is no option, or with
     ``-m`` or ``-c``, which may have their value attached to them.
     """
+    is_value = False
     for index, argument in enumerate(arguments):
-        if argument == "-" or not argument.startswith("-") or argument[:2] in ("-m", "-c"):
+        is_option = (
+            argument.startswith("-") and argument != "-" and argument[:2] not in ("-m", "-c")
+        )
+        if not is_option and not is_value:
             return arguments[:index], arguments[index:]
+        is_value = argument in _OPTIONS_WITH_VALUE
     return arguments, []
 
 
-def _parse_options(arguments: list[str]) -> argparse.Namespace | None:
+def _follow_options(arguments: list[str]) -> None:
+    """Do what the options of ferrio's say."""
     if not arguments:
-        return None
+        return
+    options = _parse_options(arguments)
+    watchdog.choice.is_silenced = options.no_watchdog
+    if options.inspect:
+        _open_inspect_socket()
+    if options.web is not None:
+        from ferrio import live_server
+
+        try:
+            live_server.want(options.web)
+        except ValueError as error:
+            _fail(f"argument --web: {error}")
+
+
+def _parse_options(arguments: list[str]) -> Namespace:
     # Every program would pay for this import, and hardly any has a use for it.
     import argparse
 
     parser = argparse.ArgumentParser(
         prog="ferrio" if sys.argv[0].endswith("ferrio") else "python -m ferrio",
-        usage="%(prog)s [-h] [-V] [--inspect] [file | -m module | -c command | -] [arguments ...]",
+        usage="%(prog)s [options] [file | -m module | -c command | -] [arguments ...]",
         description=_DESCRIPTION,
         epilog=_COMMANDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -99,6 +124,17 @@ def _parse_options(arguments: list[str]) -> argparse.Namespace | None:
     )
     parser.add_argument(
         "--inspect", action="store_true", help='let "ps", "top" and the others look at the process'
+    )
+    parser.add_argument(
+        "--web",
+        metavar="address",
+        help="serve a live page, JSON and Prometheus' text at HOST:PORT; "
+        "the page's URL is printed on stderr",
+    )
+    parser.add_argument(
+        "--no-watchdog",
+        action="store_true",
+        help=f"do not tell of what blocks an event loop for longer than {_WATCHDOG * 1000:.0f} ms",
     )
     program = parser.add_argument_group("the program")
     program.add_argument("file", nargs="?", help="a script, or a directory or zip with __main__.py")

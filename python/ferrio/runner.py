@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from ferrio import watchdog as _watchdog
+from ferrio._ferrio import EventLoop
 from ferrio.policy import new_event_loop
 
 _Result = TypeVar("_Result")
@@ -18,6 +20,11 @@ class Runner(asyncio.Runner):  # type: ignore[misc]
     cancelled, asynchronous generators and the default executor shut down, and the loop closed.
     While no factory is given the loop is the thread's current one as well.
 
+    ``watchdog`` is how many seconds the loop may be at one thing before that is told of
+    (``ferrio.watchdog``), 0 for never; None leaves it to the environment's ``FERRIO_WATCHDOG``.
+    Raises TypeError or ValueError when it is no time, and ValueError when a time is given and
+    ``loop_factory`` makes a loop that is not ferrio's.
+
     asyncio calls its class final; it is the base here so that ``isinstance`` holds.
     """
 
@@ -26,8 +33,11 @@ class Runner(asyncio.Runner):  # type: ignore[misc]
         *,
         debug: bool | None = None,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+        watchdog: float | None = None,
     ) -> None:
-        super().__init__(debug=debug, loop_factory=loop_factory or self._make_current_loop)
+        self._threshold = _watchdog.check_threshold(watchdog)
+        self._factory = loop_factory or self._make_current_loop
+        super().__init__(debug=debug, loop_factory=self._make_loop)
         # Whether the thread's current loop was set here, and has to be unset.
         self._has_set_loop = False
 
@@ -39,6 +49,16 @@ class Runner(asyncio.Runner):  # type: ignore[misc]
             if self._has_set_loop:
                 self._has_set_loop = False
                 asyncio.set_event_loop(None)
+
+    def _make_loop(self) -> asyncio.AbstractEventLoop:
+        loop = self._factory()
+        if self._threshold is not None:
+            if isinstance(loop, EventLoop):
+                _watchdog.watch(loop, self._threshold)
+            elif self._threshold:
+                loop.close()
+                raise ValueError(f"watchdog needs an event loop of ferrio's, not {loop!r}")
+        return loop
 
     def _make_current_loop(self) -> asyncio.AbstractEventLoop:
         loop = new_event_loop()
@@ -52,16 +72,18 @@ def run(
     *,
     debug: bool | None = None,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    watchdog: float | None = None,
 ) -> _Result:
     """Run ``main`` on a new loop of ferrio's, clean up, and return its result.
 
     ``debug`` switches debug mode on or off; None leaves it to the environment.
-    ``loop_factory``, which ``asyncio.run`` has from 3.12, makes another loop. Raises what
-    ``main`` raises, ValueError when it is no coroutine, and RuntimeError when a loop is
-    running in this thread.
+    ``loop_factory``, which ``asyncio.run`` has from 3.12, makes another loop.
+    ``watchdog`` is how many seconds the loop may be at one thing before that is told of, see
+    ``Runner``. Raises what ``main`` raises, ValueError when it is no coroutine, and RuntimeError
+    when a loop is running in this thread.
     """
     if asyncio._get_running_loop() is not None:
         # As asyncio words it: programs know this message.
         raise RuntimeError("asyncio.run() cannot be called from a running event loop")
-    with Runner(debug=debug, loop_factory=loop_factory) as runner:
+    with Runner(debug=debug, loop_factory=loop_factory, watchdog=watchdog) as runner:
         return runner.run(main)

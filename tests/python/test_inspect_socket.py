@@ -51,7 +51,9 @@ def service(directory):
 def test_a_snapshot_has_the_tasks(service):
     def both_wait():
         tasks = service.tasks()
-        return len(tasks) == 2 and all(task["state"] == "waiting" for task in tasks.values()) and tasks
+        return (
+            len(tasks) == 2 and all(task["state"] == "waiting" for task in tasks.values()) and tasks
+        )
 
     tasks = eventually(both_wait)
     assert tasks["worker"]["coroutine"] == "worker"
@@ -125,7 +127,9 @@ def test_the_socket_is_gone_with_the_process(service):
 
 @pytest.mark.parametrize("ending", ["print('end')", "raise ValueError('end')"])
 def test_the_socket_is_gone_however_python_ends(directory, ending):
-    with Program(directory, f"import ferrio; print('ready', flush=True); input(); {ending}") as program:
+    with Program(
+        directory, f"import ferrio; print('ready', flush=True); input(); {ending}"
+    ) as program:
         assert program.line() == "ready"
         assert program.socket.exists()
         program.say("")

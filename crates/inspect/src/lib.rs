@@ -8,21 +8,24 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `clock` | the one clock of all times |
-//! | `counters` | what a loop's thread counts while it works |
 //! | `coroutines` | counters by the name of a task's coroutine |
+//! | `counters` | what a loop's thread counts while it works |
 //! | `heartbeat` | what a loop is doing now |
 //! | `histogram` | how durations are distributed |
 //! | `http` | all of it over HTTP |
+//! | `kernel` | what the kernel tells of a thread |
 //! | `loops` | the loops of the process |
 //! | `metrics` | what was counted, as plain data |
 //! | `prometheus` | metrics in Prometheus' text format |
-//! | `source` | where views get their data from |
+//! | `python` | a running Python thread from outside: its frames, and why it is where it is |
 //! | `services` | the native threads, which are stopped for a fork and at the end |
 //! | `sites` | places in programs, each kept once |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
 //! | `socket` | the inspect socket, at both ends |
 //! | `trace` | what loops do, recorded for a while |
 //! | `view` | snapshots as text: `ferrio ps`, `tree`, `dump` |
+//! | `source` | where views get their data from |
+//! | `watchdog` | who blocks a loop, told while it does |
 //! | `web` | the web page |
 
 pub mod clock;
@@ -31,9 +34,11 @@ pub mod counters;
 mod heartbeat;
 mod histogram;
 pub mod http;
+pub mod kernel;
 mod loops;
 pub mod metrics;
 pub mod prometheus;
+pub mod python;
 pub mod services;
 mod signals;
 mod sites;
@@ -42,6 +47,7 @@ pub mod socket;
 mod source;
 pub mod trace;
 pub mod view;
+pub mod watchdog;
 mod web;
 
 pub use coroutines::{CoroutineRecord, OTHER, coroutine_record, coroutine_records};

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use crate::trace::TraceSwitch;
 use crate::{Counters, Heartbeat};
@@ -16,6 +17,8 @@ pub struct LoopRecord {
     pub counters: Counters,
     /// Whether the loop's thread records what it does.
     pub trace: TraceSwitch,
+    /// In nanoseconds: from when on the watchdog speaks of a block; 0 for never.
+    threshold: AtomicU64,
 }
 
 impl LoopRecord {
@@ -23,6 +26,23 @@ impl LoopRecord {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// From how long on the watchdog speaks of a block, if it watches the loop.
+    #[must_use]
+    pub fn threshold(&self) -> Option<Duration> {
+        match self.threshold.load(Ordering::Relaxed) {
+            0 => None,
+            nanoseconds => Some(Duration::from_nanos(nanoseconds)),
+        }
+    }
+
+    /// Has the watchdog watch the loop from its next run on, or not.
+    pub fn set_threshold(&self, threshold: Option<Duration>) {
+        let nanoseconds = threshold.map_or(0, |time| {
+            u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1)
+        });
+        self.threshold.store(nanoseconds, Ordering::Relaxed);
     }
 }
 
@@ -42,6 +62,7 @@ pub fn add_loop() -> Arc<LoopRecord> {
         heartbeat: Heartbeat::new(),
         counters: Counters::new(),
         trace: TraceSwitch::default(),
+        threshold: AtomicU64::new(0),
     });
     let mut list = list();
     list.retain(|other| other.strong_count() > 0);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{now_ns, seconds};
 use crate::counters::{Calls, TransportKind};
 use crate::snapshot::{Site, Snapshot, TaskState, WaitKind};
+use crate::watchdog::{SiteBlocks, blocks_by_site};
 use crate::{Distribution, LoopRecord};
 
 /// The numbers of a process.
@@ -227,6 +228,18 @@ impl LoopMetrics {
     }
 }
 
+impl From<SiteBlocks> for BlockMetrics {
+    fn from(blocks: SiteBlocks) -> BlockMetrics {
+        BlockMetrics {
+            site: blocks.site,
+            cause: blocks.cause.to_string(),
+            count: blocks.count,
+            total: blocks.total,
+            longest: blocks.longest,
+        }
+    }
+}
+
 impl CallMetrics {
     fn of(calls: &Calls) -> CallMetrics {
         CallMetrics {
@@ -239,7 +252,7 @@ impl CallMetrics {
 }
 
 impl Metrics {
-    /// The numbers that need nobody's help: those of the loops.
+    /// The numbers that need nobody's help: those of the loops, and of their blocks.
     #[must_use]
     pub fn of_loops() -> Metrics {
         Metrics {
@@ -250,7 +263,10 @@ impl Metrics {
                 .map(|record| LoopMetrics::of(record))
                 .collect(),
             coroutines: None,
-            blocks: Vec::new(),
+            blocks: blocks_by_site()
+                .into_iter()
+                .map(BlockMetrics::from)
+                .collect(),
             interpreter: None,
         }
     }

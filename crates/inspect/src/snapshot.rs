@@ -237,7 +237,7 @@ impl WaitKind {
 }
 
 /// A place in a program.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Site {
     /// The file's path as the code object has it.
     pub file: String,

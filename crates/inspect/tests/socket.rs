@@ -1,6 +1,6 @@
 //! The inspect socket, from both ends.
 
-mod support;
+mod shop;
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -17,7 +17,7 @@ use ferrio_inspect::snapshot::Snapshot;
 use ferrio_inspect::socket::{Client, Directory, InspectSocket, ask_processes_of};
 use ferrio_inspect::{Metrics, Source};
 use serde_json::{Value, json};
-use support::{shop, task};
+use shop::{shop, task};
 
 /// A directory of the test's own, removed at its end.
 struct Scratch(PathBuf);

@@ -1,6 +1,6 @@
 //! A recording, from the switch to the events of the file.
 
-mod support;
+mod shop;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use ferrio_inspect::snapshot::{Snapshot, WaitKind};
 use ferrio_inspect::trace::{Lane, TraceEvent, start};
 use ferrio_inspect::{Metrics, Source, add_loop};
-use support::{shop, task, wait};
+use shop::{shop, task, wait};
 
 /// There is one recording at a time in a process, which the tests of this file share.
 static TURN: Mutex<()> = Mutex::new(());

@@ -1,11 +1,11 @@
 //! What the text views print.
 
-mod support;
+mod shop;
 
 use ferrio_inspect::Snapshot;
 use ferrio_inspect::snapshot::Owner;
 use ferrio_inspect::view::{ProcessLine, dump, processes, ps, tree, words};
-use support::{shop, task};
+use shop::{shop, task};
 
 fn assert_text(shown: &str, expected: &str) {
     assert_eq!(

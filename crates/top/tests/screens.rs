@@ -1,7 +1,7 @@
 //! Pictures of the terminal program, as text.
 
-#[path = "../../inspect/tests/support/mod.rs"]
-mod support;
+#[path = "../../inspect/tests/shop/mod.rs"]
+mod shop;
 
 use ferrio_inspect::metrics::{BlockMetrics, LoopMetrics};
 use ferrio_inspect::snapshot::{Running, Snapshot, WaitKind};
@@ -10,7 +10,7 @@ use ferrio_top::{App, Mode, Update, draw};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use support::{shop, task, wait};
+use shop::{shop, task, wait};
 
 fn metrics() -> Metrics {
     let mut of_loop = LoopMetrics::of(&add_loop());

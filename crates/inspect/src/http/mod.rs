@@ -7,7 +7,7 @@
 //! | path | what it answers | token |
 //! |---|---|---|
 //! | `/` | the web page | yes |
-//! | `/style.css`, `/script.js` | what the page is made of; the same for everybody | no |
+//! | `/style.css`, `/live.js` and so on | what the page is made of; the same for everybody | no |
 //! | `/live.json` | what the page shows: snapshot and metrics | yes |
 //! | `/snapshot.json` | a [`Snapshot`](crate::Snapshot) | yes |
 //! | `/metrics.json` | the [`Metrics`](crate::Metrics) | yes |

@@ -75,12 +75,12 @@ impl Server {
     ///
     /// # Errors
     /// What the kernel says when it cannot wait for descriptors.
-    pub fn serve(&self, stop: BorrowedFd<'_>) -> io::Result<()> {
+    pub fn serve(&self, stop: &impl AsFd) -> io::Result<()> {
         let mut connections: Vec<Connection> = Vec::new();
         let mut accepts = true;
         loop {
             let listens = accepts && connections.len() < MOST_CONNECTIONS;
-            let Some(ready) = self.wait(stop, listens, !accepts, &connections)? else {
+            let Some(ready) = self.wait(stop.as_fd(), listens, !accepts, &connections)? else {
                 return Ok(());
             };
             let mut index = 0;

@@ -50,6 +50,7 @@ impl This<'_, EventLoop> {
             .heartbeat
             .run_by(thread_number(), thread_state_address());
         alive.record.counters.begin_run(now_ns());
+        alive.this().be_watched();
         let mut run = Run {
             event_loop: alive.this(),
             polled: false,
@@ -118,13 +119,21 @@ impl Driver<Entry> for Run<'_> {
         if let Err(raised) = self.event_loop.leave_task() {
             raised.report_unraisable(&self.event_loop.object());
         }
+        // Who has what it waited for, and then waits for the interpreter, is blocked.
+        let heartbeat = &self.event_loop.value().record.heartbeat;
         // Threads are told of their jobs when they can have the interpreter.
         match self.event_loop.take_announcement() {
             Some(shared) => released(|| {
                 shared.announce();
-                wait()
+                let waited = wait();
+                heartbeat.begin(Doing::Turn, 0);
+                waited
             }),
-            None => released(wait),
+            None => released(|| {
+                let waited = wait();
+                heartbeat.begin(Doing::Turn, 0);
+                waited
+            }),
         }
     }
 
@@ -283,7 +292,14 @@ impl Run<'_> {
     #[inline]
     fn run_entry(&mut self, entry: Entry) -> Outcome<()> {
         let event_loop = self.event_loop;
-        let (doing, object) = entry.doing();
+        let (doing, object) = match &entry {
+            // Steps of tasks go by handles then.
+            Entry::Handle(handle) if !event_loop.is_plain() => match handle.this().task() {
+                Some(task) => (Doing::Step, task.as_ptr() as usize),
+                None => entry.doing(),
+            },
+            _ => entry.doing(),
+        };
         self.heartbeat().begin(doing, object);
         match entry {
             Entry::Step(task) => match task.this().step_in_turn(event_loop) {

@@ -1,5 +1,7 @@
 //! The native base of `ferrio.EventLoop` as Python sees it.
 
+use std::time::Duration;
+
 use super::sources::Side;
 use super::{EventLoop, counting, socket_calls};
 use crate::ffi::{
@@ -144,6 +146,29 @@ fn state() -> Vec<Method> {
                 Ok(none())
             },
             c"Turn debug mode on or off.",
+        ),
+        Method::one_argument(
+            c"_be_watched",
+            |this: Self_<'_>, seconds: &Object| {
+                let threshold = match seconds.some() {
+                    Some(seconds) => Duration::try_from_secs_f64(seconds.to_f64()?).ok(),
+                    None => None,
+                };
+                this.record.set_threshold(threshold);
+                if this.is_in_turns() {
+                    this.be_watched();
+                }
+                Ok(none())
+            },
+            c"Have the watchdog tell of blocks of so many seconds; None for not any more.",
+        ),
+        Method::no_arguments(
+            c"_threshold",
+            |this: Self_<'_>| match this.record.threshold() {
+                Some(threshold) => Object::from_f64(threshold.as_secs_f64()),
+                None => Ok(none()),
+            },
+            c"Return what _be_watched() was given.",
         ),
         Method::no_arguments(
             c"_check_closed",

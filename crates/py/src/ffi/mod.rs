@@ -36,6 +36,7 @@ mod method;
 mod module;
 mod native;
 mod object;
+mod outside;
 mod search;
 mod slots;
 mod socket_object;
@@ -65,7 +66,8 @@ pub(crate) use method::{
 };
 pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{Extends, Instance, Native, Own, This, TypeObject, Visitor};
-pub(crate) use object::{Object, Ref, interned, none, text};
+pub(crate) use object::{Object, Ref, interned, none, text, text_type_address};
+pub(crate) use outside::{code_type_address, hex_version, runtime_address};
 pub(crate) use search::find;
 pub(crate) use slots::Progress;
 pub(crate) use socket_object::{SocketCell, learn_socket_layout, standard_socket_fd};

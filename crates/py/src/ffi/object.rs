@@ -677,3 +677,8 @@ fn tuple_len(tuple: &Object) -> usize {
     // SAFETY: the callers pass tuples that they made at import.
     unsafe { sys::PyTuple_GET_SIZE(tuple.as_ptr()) }.unsigned_abs()
 }
+
+/// The address of the class `str`, for those who look at objects from outside.
+pub(crate) fn text_type_address() -> usize {
+    (&raw const sys::PyUnicode_Type).addr()
+}

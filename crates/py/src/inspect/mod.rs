@@ -9,42 +9,67 @@
 //! | `chain` | from a task's outermost await to the innermost |
 //! | `commands` | what `ferrio ps` and its like ask of other processes |
 //! | `collect` | what loops and tasks are at, for whoever holds the interpreter |
+//! | `http` | the HTTP server, as Python starts it |
 //! | `interpreter_thread` | how native threads get something done in Python |
 //! | `process` | this process as what views are made from |
 //! | `reasons` | why a task waits, in a few words |
 //! | `services` | the native threads, at a fork and at the end |
 //! | `socket` | the inspect socket of this process |
 //! | `waits` | what a task waits for |
+//! | `layout` | where the interpreter keeps what is looked at from outside |
+//! | `watchdog` | which loops it watches, and how its reports reach Python |
 
 mod chain;
 mod collect;
 mod commands;
+mod http;
 pub(crate) mod interpreter_thread;
+mod layout;
 mod process;
 mod reasons;
 mod services;
 mod socket;
 mod waits;
+mod watchdog;
 
 pub(crate) use collect::collect_snapshot;
 pub(crate) use process::Process;
 pub(crate) use reasons::reason_to_wait;
 pub(crate) use services::resume_after_fork;
 
-use crate::ffi::{Method, Object, Outcome, Raised, text};
+use serde::Serialize;
+
+use crate::ffi::{Arguments, Method, Object, Outcome, Raised, text};
 
 /// The module's functions.
 pub(crate) fn functions() -> Vec<Method> {
     let mut functions = services::functions();
     functions.extend(socket::functions());
     functions.extend(commands::functions());
+    functions.extend(http::functions());
+    functions.extend(watchdog::functions());
+    functions.push(Method::function(
+        c"_metrics",
+        |arguments| metrics_text(arguments),
+        c"_metrics(tasks): the metrics of all loops as JSON, with a look at every task or without.",
+    ));
     functions
+}
+
+fn metrics_text(arguments: Arguments<'_>) -> Outcome<Object> {
+    let [tasks] = arguments.positional() else {
+        return Err(Raised::type_error("one argument is expected"));
+    };
+    json(&process::metrics_here(tasks.is_true()?)?)
 }
 
 /// The snapshot as JSON.
 pub(crate) fn snapshot_text() -> Outcome<Object> {
-    let snapshot = collect_snapshot()?;
-    match serde_json::to_string(&snapshot) {
+    json(&collect_snapshot()?)
+}
+
+fn json(value: &impl Serialize) -> Outcome<Object> {
+    match serde_json::to_string(value) {
         Ok(json) => text(&json),
         Err(error) => Err(Raised::runtime_error(&error.to_string())),
     }

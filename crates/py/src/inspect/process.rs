@@ -21,6 +21,10 @@ use crate::ffi::{Object, Outcome, This, none, text};
 use crate::imports::module;
 use crate::task::Task;
 
+/// To look at every task takes some microseconds each, with the interpreter held. That is not done
+/// for numbers alone where there are more.
+const MOST_COUNTED: u64 = 5_000;
+
 /// This process.
 pub(crate) struct Process(());
 
@@ -73,18 +77,34 @@ impl Source for Process {
         }
     }
 
+    fn fresh_metrics(&self, patience: Duration) -> Metrics {
+        let alive: u64 = coroutine_records()
+            .iter()
+            .map(|record| record.created().saturating_sub(record.done()))
+            .sum();
+        if alive <= MOST_COUNTED {
+            collect(patience);
+        }
+        self.metrics()
+    }
+
     fn metrics(&self) -> Metrics {
         let last = kept().last.clone();
         metrics(last.map(|last| InterpreterMetrics::of(&last.snapshot)))
     }
 }
 
-/// `ferrio.metrics()`: the numbers, for a thread that holds the interpreter.
+/// The numbers, for a thread that holds the interpreter; `with_tasks` looks at every task.
 ///
 /// # Errors
 /// As [`collect_snapshot`].
-pub(super) fn metrics_now() -> Outcome<Metrics> {
-    Ok(metrics(Some(InterpreterMetrics::of(&collect_snapshot()?))))
+pub(super) fn metrics_here(with_tasks: bool) -> Outcome<Metrics> {
+    let interpreter = if with_tasks {
+        Some(InterpreterMetrics::of(&collect_snapshot()?))
+    } else {
+        None
+    };
+    Ok(metrics(interpreter))
 }
 
 /// This is the child of a fork: what was kept is the parent's.

@@ -1,8 +1,9 @@
 //! When the native threads of ours are stopped and started: for `ferrio.forking`.
 
 use ferrio_inspect::services::{Stopping, services};
+use ferrio_inspect::watchdog;
 
-use super::{interpreter_thread, process, socket};
+use super::{http, interpreter_thread, process, socket};
 use crate::ffi::{Arguments, Method, Object, Outcome, Raised, none, released};
 
 /// The functions that `ferrio.forking` calls.
@@ -34,6 +35,8 @@ pub(super) fn functions() -> Vec<Method> {
                 interpreter_thread::forget();
                 process::forget();
                 socket::forget();
+                http::forget();
+                watchdog::forget();
                 Ok(none())
             },
             c"Forget the native threads, which are the parent's.",

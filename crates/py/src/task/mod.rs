@@ -15,9 +15,11 @@ mod step;
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use callback::TaskCallback;
+use ferrio_inspect::watchdog::TaskLayout;
 pub(crate) use origin::{Making, Origin, is_registry_on, stepped_id};
 pub(crate) use places::{Maker, OWNERS, Place, learn_folders, site_in};
 pub(crate) use published::all_tasks;
@@ -27,8 +29,8 @@ use crate::awaitable::is_exact_coroutine;
 use crate::combinators::GatheringFuture;
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{
-    Context, Extends, FreeList, Linked, Links, Native, Object, ObjectCell, Outcome, Own, Raised,
-    This, TypeObject, Visitor, none, recursive, sys, text, unlink,
+    Context, Extends, FreeList, Instance, Linked, Links, Native, Object, ObjectCell, Outcome, Own,
+    Raised, This, TypeObject, Visitor, none, recursive, sys, text, text_type_address, unlink,
 };
 use crate::future::Future;
 use crate::imports::imports;
@@ -175,6 +177,15 @@ impl Task {
 
     fn is_abandoned(&self) -> bool {
         !self.future.is_done() && self.log_destroy_pending.get() && self.coroutine.is_some()
+    }
+}
+
+/// Where the watchdog finds what it tells of a task.
+pub(crate) fn layout_for_watchdog() -> TaskLayout {
+    TaskLayout {
+        name: Instance::<Task>::VALUE_OFFSET + offset_of!(Task, name),
+        number: Instance::<Task>::VALUE_OFFSET + offset_of!(Task, number),
+        text_type: text_type_address(),
     }
 }
 

@@ -1,0 +1,362 @@
+//! Why a thread is where it is.
+//!
+//! A thread is looked at several times within some milliseconds, and what most of the moments
+//! agree on is the cause. Where they do not agree, or what decides cannot be read, the cause is
+//! [`Cause::Unknown`].
+
+use std::fmt;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::frames::{Frame, Raw, frames};
+use super::gil::native_thread;
+use super::layout::Layout;
+use super::moment::{Moment, Observer, Place};
+use crate::kernel::{cpu_time, syscall_name, thread_name};
+
+/// Moments after which it is tried to decide.
+const ROUND: usize = 10;
+/// How often it is tried.
+const ROUNDS: usize = 3;
+/// Between two moments.
+const PAUSE: Duration = Duration::from_micros(500);
+
+/// Why a thread is where it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// It runs Python code.
+    Python,
+    /// It runs C code that holds the interpreter.
+    CGil,
+    /// It runs C code that has released the interpreter.
+    CNogil,
+    /// It sleeps in the system call of that name (its number where the name is not known).
+    Syscall(String),
+    /// It waits for the interpreter.
+    GilWait {
+        /// The kernel's number of the thread that holds it.
+        thread: u32,
+        /// That thread's name, if it was given one.
+        name: Option<String>,
+        /// What that thread is at, if it could be read.
+        at: Option<Frame>,
+    },
+    /// It collects garbage.
+    Gc,
+    /// It is ready to run, and most of the time has no processor.
+    Descheduled,
+    /// What was seen does not agree, or could not be read.
+    Unknown,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Cause::Python => "python",
+            Cause::CGil => "c-gil",
+            Cause::CNogil => "c-nogil",
+            Cause::Syscall(name) => return write!(formatter, "syscall:{name}"),
+            Cause::GilWait { .. } => "gil-wait",
+            Cause::Gc => "gc",
+            Cause::Descheduled => "descheduled",
+            Cause::Unknown => "unknown",
+        })
+    }
+}
+
+/// Why the thread of that number (the kernel's) and that `PyThreadState` is where it is.
+///
+/// May be called from any other thread, with or without the interpreter; takes 5 to 15 ms, and
+/// more when the machine is busy. Without a layout only system calls are told from each other.
+#[must_use]
+pub fn cause(layout: Option<&Layout>, thread: u32, thread_state: usize) -> Cause {
+    let observer = Observer::new(layout, thread, thread_state);
+    let begun = Instant::now();
+    let Some(cpu_before) = cpu_time(thread) else {
+        return Cause::Unknown;
+    };
+    let mut moments = Vec::with_capacity(ROUND * ROUNDS);
+    for round in 1..=ROUNDS {
+        for _moment in 0..ROUND {
+            moments.push(observer.look());
+            sleep(PAUSE);
+        }
+        let Some(cpu_after) = cpu_time(thread) else {
+            return Cause::Unknown;
+        };
+        let seen = Seen {
+            moments: &moments,
+            elapsed: begun.elapsed(),
+            ran: cpu_after.saturating_sub(cpu_before),
+        };
+        if let Some(verdict) = seen.verdict(round == ROUNDS) {
+            return explain(verdict, layout);
+        }
+    }
+    Cause::Unknown
+}
+
+/// What was seen of a thread.
+struct Seen<'a> {
+    moments: &'a [Moment],
+    /// From the first moment to the last.
+    elapsed: Duration,
+    /// For how much of that it was on a processor.
+    ran: Duration,
+}
+
+/// What most moments agree on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    InCall(i64),
+    WaitsForInterpreter {
+        holder: usize,
+    },
+    WithoutInterpreter,
+    Descheduled,
+    /// It holds the interpreter, and its place changes.
+    Moves,
+    /// It holds the interpreter, and its place stays.
+    Stays {
+        place: Place,
+        collects: bool,
+    },
+}
+
+impl Seen<'_> {
+    /// `None` if more moments are needed. At last a majority does.
+    fn verdict(&self, is_last: bool) -> Option<Verdict> {
+        let all = self.moments.len();
+        let most = |count: usize| {
+            if is_last {
+                count * 2 > all
+            } else {
+                count * 4 >= all * 3
+            }
+        };
+        let count = |holds: &dyn Fn(Moment) -> bool| {
+            self.moments.iter().filter(|moment| holds(**moment)).count()
+        };
+        let runnable = count(&Moment::is_runnable);
+        if most(runnable) {
+            return if self.ran * 2 < self.elapsed.mul_f64(share(runnable, all)) {
+                Some(Verdict::Descheduled)
+            } else if most(count(&|moment| moment == Moment::WithoutInterpreter)) {
+                Some(Verdict::WithoutInterpreter)
+            } else if most(count(&|moment| {
+                matches!(moment, Moment::HoldsInterpreter { .. })
+            })) {
+                self.with_interpreter()
+            } else {
+                None
+            };
+        }
+        if most(count(&|moment| {
+            matches!(moment, Moment::WaitsForInterpreter { .. })
+        })) {
+            return (self.moments.iter().rev()).find_map(|moment| match moment {
+                Moment::WaitsForInterpreter { holder } => {
+                    Some(Verdict::WaitsForInterpreter { holder: *holder })
+                }
+                _ => None,
+            });
+        }
+        self.moments.iter().find_map(|moment| match moment {
+            Moment::InCall(number) if most(count(&|other| other == *moment)) => {
+                Some(Verdict::InCall(*number))
+            }
+            _ => None,
+        })
+    }
+
+    /// Whether Python code runs or one instruction takes all the time. One change may be the way
+    /// into that instruction: then the moments after it decide.
+    fn with_interpreter(&self) -> Option<Verdict> {
+        let held: Vec<_> = (self.moments.iter())
+            .filter_map(|moment| match moment {
+                Moment::HoldsInterpreter { place, collects } => Some((*place, *collects)),
+                _ => None,
+            })
+            .collect();
+        let changes = |held: &[(Place, bool)]| {
+            held.windows(2)
+                .filter(|pair| pair[0].0 != pair[1].0 || pair[0].0 == Place::Changing)
+                .count()
+        };
+        let latest = &held[held.len().saturating_sub(ROUND / 2)..];
+        let (place, _collects) = *latest.last()?;
+        match changes(&held) {
+            0 => {}
+            1 if self.moments.len() > ROUND && changes(latest) == 0 => {}
+            1 => return None,
+            _ => return Some(Verdict::Moves),
+        }
+        Some(Verdict::Stays {
+            place,
+            collects: latest.iter().all(|(_place, collects)| *collects),
+        })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "there are few moments")]
+fn share(part: usize, whole: usize) -> f64 {
+    part as f64 / whole as f64
+}
+
+fn explain(verdict: Verdict, layout: Option<&Layout>) -> Cause {
+    match verdict {
+        Verdict::InCall(number) => Cause::Syscall(syscall_name(number).into_owned()),
+        Verdict::WithoutInterpreter => Cause::CNogil,
+        Verdict::Descheduled => Cause::Descheduled,
+        Verdict::Moves => Cause::Python,
+        Verdict::Stays { collects: true, .. } => Cause::Gc,
+        Verdict::Stays {
+            place: Place::At(raw),
+            ..
+        } if jumps(layout, raw) => Cause::Python,
+        Verdict::Stays { .. } => Cause::CGil,
+        Verdict::WaitsForInterpreter { holder } => {
+            let holder_thread = layout.and_then(|layout| {
+                let thread = native_thread(layout, holder).ok()?;
+                let at = frames(layout, holder, 1).ok();
+                Some((thread, at.and_then(|frames| frames.into_iter().next())))
+            });
+            match holder_thread {
+                Some((thread, at)) => Cause::GilWait {
+                    thread,
+                    name: thread_name(thread),
+                    at,
+                },
+                None => Cause::Unknown,
+            }
+        }
+    }
+}
+
+/// Whether the thread stands at a jump backward: it does not stand, the jump leads to itself.
+fn jumps(layout: Option<&Layout>, raw: Raw) -> bool {
+    layout.is_some_and(|layout| {
+        raw.operation()
+            .is_ok_and(|operation| layout.code.backward_jumps.contains(&operation))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Duration = Duration::from_millis(5);
+
+    fn verdict(moments: &[Moment], ran: Duration, is_last: bool) -> Option<Verdict> {
+        Seen {
+            moments,
+            elapsed: ALL,
+            ran,
+        }
+        .verdict(is_last)
+    }
+
+    fn held(instruction: usize) -> Moment {
+        Moment::HoldsInterpreter {
+            place: Place::At(Raw {
+                address: 1,
+                code: 2,
+                instruction,
+            }),
+            collects: false,
+        }
+    }
+
+    fn stays(instruction: usize) -> Option<Verdict> {
+        let Moment::HoldsInterpreter { place, collects } = held(instruction) else {
+            unreachable!("made above");
+        };
+        Some(Verdict::Stays { place, collects })
+    }
+
+    #[test]
+    fn sleeping_in_a_call() {
+        let moments = [Moment::InCall(7); ROUND];
+        assert_eq!(
+            verdict(&moments, Duration::ZERO, false),
+            Some(Verdict::InCall(7))
+        );
+    }
+
+    #[test]
+    fn different_calls_agree_on_nothing() {
+        let moments: Vec<_> = (0..10).map(Moment::InCall).collect();
+        assert_eq!(verdict(&moments, Duration::ZERO, true), None);
+    }
+
+    #[test]
+    fn a_majority_does_at_last() {
+        let mut moments = [Moment::InCall(7); ROUND];
+        moments[..4].fill(Moment::WithoutInterpreter);
+        assert_eq!(verdict(&moments, ALL, false), None);
+        assert_eq!(verdict(&moments, ALL, true), Some(Verdict::InCall(7)));
+    }
+
+    #[test]
+    fn ready_and_not_run() {
+        for moment in [held(1), Moment::WithoutInterpreter, Moment::Runs] {
+            let seen = verdict(&[moment; ROUND], Duration::from_millis(2), false);
+            assert_eq!(seen, Some(Verdict::Descheduled));
+        }
+    }
+
+    #[test]
+    fn running_without_the_interpreter() {
+        let moments = [Moment::WithoutInterpreter; ROUND];
+        assert_eq!(
+            verdict(&moments, ALL, false),
+            Some(Verdict::WithoutInterpreter)
+        );
+        assert_eq!(verdict(&[Moment::Runs; ROUND], ALL, true), None);
+    }
+
+    #[test]
+    fn python_code_moves() {
+        let moments: Vec<_> = (0..ROUND).map(held).collect();
+        assert_eq!(verdict(&moments, ALL, false), Some(Verdict::Moves));
+    }
+
+    #[test]
+    fn python_code_may_never_be_seen_standing() {
+        let moment = Moment::HoldsInterpreter {
+            place: Place::Changing,
+            collects: false,
+        };
+        assert_eq!(verdict(&[moment; ROUND], ALL, false), Some(Verdict::Moves));
+    }
+
+    #[test]
+    fn one_instruction_stays() {
+        assert_eq!(verdict(&[held(1); ROUND], ALL, false), stays(1));
+    }
+
+    #[test]
+    fn the_way_into_an_instruction_is_no_movement() {
+        let mut moments = vec![held(1)];
+        moments.resize(ROUND, held(2));
+        assert_eq!(verdict(&moments, ALL, false), None);
+        moments.resize(2 * ROUND, held(2));
+        assert_eq!(verdict(&moments, ALL, false), stays(2));
+    }
+
+    #[test]
+    fn the_latest_holder_is_named() {
+        let mut moments = [Moment::WaitsForInterpreter { holder: 1 }; ROUND];
+        moments[ROUND - 1] = Moment::WaitsForInterpreter { holder: 2 };
+        assert_eq!(
+            verdict(&moments, Duration::ZERO, false),
+            Some(Verdict::WaitsForInterpreter { holder: 2 })
+        );
+    }
+
+    #[test]
+    fn causes_have_words() {
+        assert_eq!(Cause::Syscall("read".into()).to_string(), "syscall:read");
+        assert_eq!(Cause::CNogil.to_string(), "c-nogil");
+    }
+}
