@@ -29,6 +29,7 @@ from typing import Any as _Any
 
 from ferrio import call_graphs as _call_graphs
 from ferrio import registry as _registry
+from ferrio import task_views as _task_views
 from ferrio._ferrio import (
     Barrier,
     BoundedSemaphore,
@@ -55,6 +56,7 @@ from ferrio._ferrio import (
     wait,
     wait_for,
 )
+from ferrio.deadlocks import DeadlockError
 from ferrio.installation import install, uninstall
 from ferrio.loop import EventLoop
 from ferrio.policy import get_event_loop, new_event_loop
@@ -65,6 +67,18 @@ from ferrio.streams import (
     start_server,
     start_unix_server,
 )
+from ferrio.task_views import (
+    Owner,
+    Site,
+    TaskInfo,
+    TaskNode,
+    TaskTree,
+    Wait,
+    dump,
+    dump_on_signal,
+    task_tree,
+    tasks,
+)
 
 __version__ = "0.1.0"
 
@@ -72,6 +86,9 @@ __version__ = "0.1.0"
 # do call graphs.
 _registry.add_native_tasks()
 _call_graphs.record_awaits()
+
+# What the environment asks for.
+_task_views.dump_on_signal_of_environment()
 
 # Importing ferrio's own module of that name has set the attribute.
 transports = _asyncio.transports
@@ -125,23 +142,32 @@ __all__ = [
     "Barrier",
     "BoundedSemaphore",
     "Condition",
+    "DeadlockError",
     "Event",
     "EventLoop",
     "Future",
     "LifoQueue",
     "Lock",
+    "Owner",
     "PriorityQueue",
     "Queue",
     "Runner",
     "SelectorEventLoop",
     "Semaphore",
+    "Site",
     "StreamReader",
     "StreamReaderProtocol",
     "StreamWriter",
     "Task",
     "TaskGroup",
+    "TaskInfo",
+    "TaskNode",
+    "TaskTree",
     "Timeout",
+    "Wait",
     "as_completed",
+    "dump",
+    "dump_on_signal",
     "gather",
     "get_event_loop",
     "install",
@@ -153,6 +179,8 @@ __all__ = [
     "sleep",
     "start_server",
     "start_unix_server",
+    "task_tree",
+    "tasks",
     "timeout",
     "timeout_at",
     "uninstall",

@@ -12,12 +12,14 @@
 //! | `loops` | the loops of the process |
 //! | `sites` | places in programs, each kept once |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
+//! | `wait_graph` | which tasks wait for ever because of each other |
 
 mod coroutines;
 mod heartbeat;
 mod loops;
 mod sites;
 pub mod snapshot;
+pub mod wait_graph;
 
 pub use coroutines::{CoroutineRecord, OTHER, coroutine_record, coroutine_records};
 pub use heartbeat::{Doing, Heartbeat};

@@ -7,6 +7,8 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
+use ferrio_inspect::snapshot::WaitKind;
+use crate::inspect::Told;
 use crate::awaitable::{Coroutine, Steps};
 use crate::ffi::{
     Arguments, Attribute, Extends, Function, GetSet, Method, Native, Object, ObjectCell, Outcome,
@@ -514,6 +516,10 @@ impl Steps for Get {
         visitor.own(&self.queue)?;
         visit_waiter(self.waits.as_ref(), visitor)
     }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::QueueGet, &self.queue.this().object());
+    }
 }
 
 /// `await queue.put(item)`.
@@ -560,6 +566,10 @@ impl Steps for Put {
         visitor.object(&self.item)?;
         visit_waiter(self.waits.as_ref(), visitor)
     }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::QueuePut, &self.queue.this().object());
+    }
 }
 
 /// `await queue.join()`.
@@ -592,6 +602,10 @@ impl Steps for Join {
             Some(wait) => wait.visit(visitor),
             None => Ok(()),
         }
+    }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::QueueJoin, &self.queue.this().object());
     }
 }
 

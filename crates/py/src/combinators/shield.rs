@@ -5,6 +5,7 @@ use super::any_future::{
     remove_done_callback, result_of, set_exception, set_result,
 };
 use super::ensure_future::ensure_future;
+use crate::task::{Maker, Making};
 use crate::ffi::{Context, Function, Object, Outcome, Raised, Signature, none, text};
 use crate::future::{Watcher, add_awaiter, discard_awaiter};
 use crate::originals::originals;
@@ -25,6 +26,7 @@ pub(crate) enum LostException {
 /// `shield(arg)`.
 fn shield(awaitable: &Object) -> Outcome<Object> {
     let running = originals().running_loop.call0()?;
+    let _making = Making::by(Maker::Shield, 0);
     let inner = ensure_future(awaitable, None, running.some())?;
     if is_done(&inner)? {
         return Ok(inner);

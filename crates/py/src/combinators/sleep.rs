@@ -2,6 +2,9 @@
 
 use std::ffi::c_int;
 
+use ferrio_inspect::snapshot::WaitKind;
+use crate::handle::TimerHandle;
+use crate::inspect::Told;
 use crate::awaitable::{Awaited, Coroutine, Steps};
 use crate::ffi::{
     Function, Object, Outcome, Progress, Raised, Signature, This, Visitor, none, sys,
@@ -101,6 +104,18 @@ impl Steps for Sleep {
             }
         }
     }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits(WaitKind::Sleep);
+        if let State::Waiting { timer, .. } = &self.state {
+            told.until(deadline_of(timer));
+        }
+    }
+}
+
+/// When a timer of ours is due, in seconds of loop time.
+pub(super) fn deadline_of(timer: &Object) -> Option<f64> {
+    This::<TimerHandle>::from_object(timer).and_then(This::<TimerHandle>::deadline)
 }
 
 /// `delay <= 0`.

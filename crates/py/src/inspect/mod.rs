@@ -6,9 +6,17 @@
 
 mod chain;
 mod collect;
+mod cycles;
+mod ids;
+mod known_functions;
+mod told;
 mod waits;
 
 pub(crate) use collect::collect_snapshot;
+pub(crate) use cycles::{
+    begin_endless_wait, begin_wait_for_future, begin_wait_for_group, begin_wait_for_lock, cycles_now,
+};
+pub(crate) use told::Told;
 
 use crate::ffi::{Object, Outcome, Raised, text};
 

@@ -8,6 +8,7 @@ use super::flow_control::{self, FlowControlMixin};
 use super::originals::{lend, originals};
 use super::reader::StreamReader;
 use super::writer::StreamWriter;
+use crate::task::{Maker, Making};
 use crate::ffi::{
     Arguments, Attribute, Extends, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
     Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, required,
@@ -235,6 +236,7 @@ impl This<'_, StreamReaderProtocol> {
             Err(raised) => return Err(raised),
         };
         if imports().is_coroutine.call1(&result)?.is_true()? {
+            let _making = Making::by(Maker::Server, 0);
             let task = event_loop.call_method(&originals().names.create_task, &[&result])?;
             self.task.set(task.clone());
             if manners.watches_task {

@@ -8,6 +8,8 @@ use std::ffi::c_int;
 
 use super::originals::originals;
 use super::reader::StreamReader;
+use ferrio_inspect::snapshot::WaitKind;
+use crate::inspect::Told;
 use crate::awaitable::{Awaited, Steps};
 use crate::ffi::{Object, Outcome, Own, Progress, Raised, This, Visitor, find, none, sys, text};
 use crate::imports::imports;
@@ -331,6 +333,10 @@ impl Steps for ReadStream {
             Some(wait) => wait.visit(visitor),
             None => Ok(()),
         }
+    }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::Read, &self.reader.this().object());
     }
 }
 

@@ -12,6 +12,8 @@ use super::{
     BoundLoop, Count, Enumeration, LoopBound, Pickled, StandsIn, describe, loop_bound_attributes,
     pickled_methods,
 };
+use ferrio_inspect::snapshot::WaitKind;
+use crate::inspect::Told;
 use crate::awaitable::{Coroutine, Steps};
 use crate::ffi::{
     Attribute, Function, GetSet, Native, Object, ObjectCell, Outcome, Own, Progress, Raised,
@@ -301,6 +303,15 @@ impl Steps for WaitBarrier {
             }
         }
     }
+
+    fn tell(&self, told: &mut Told) {
+        match &self.stage {
+            Stage::Entering(enter) => enter.tell(told),
+            Stage::Blocked(_) | Stage::Waiting { .. } => {
+                told.waits_for(WaitKind::Barrier, &self.barrier.this().object());
+            }
+        }
+    }
 }
 
 /// `await barrier.reset()` and `await barrier.abort()`.
@@ -347,6 +358,10 @@ impl Steps for ChangeBarrier {
         visitor.own(&self.barrier)?;
         visitor.own(&self.condition)?;
         self.enter.visit(visitor)
+    }
+
+    fn tell(&self, told: &mut Told) {
+        self.enter.tell(told);
     }
 }
 

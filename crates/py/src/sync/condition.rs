@@ -7,6 +7,8 @@ use super::{
     AcquireLock, BoundLoop, Deque, Lock, LoopBound, StandsIn, Waiter, describe, describe_waiters,
     is_cancelled_error, is_future_done, loop_bound_attributes, wake,
 };
+use ferrio_inspect::snapshot::WaitKind;
+use crate::inspect::Told;
 use crate::awaitable::{Awaited, Coroutine, Steps};
 use crate::ffi::{
     Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own, Progress, Raised,
@@ -385,6 +387,19 @@ impl Steps for WaitCondition {
             }
         }
     }
+
+    fn tell(&self, told: &mut Told) {
+        match &self.state {
+            Waiting::Not => {}
+            Waiting::ForNotification(_) => {
+                told.waits_for(WaitKind::Condition, &self.condition.this().object());
+            }
+            Waiting::ForLock { acquire, .. } => match acquire {
+                Acquire::Plain(acquire) => acquire.tell(told),
+                Acquire::Named(awaited) => told.then(awaited),
+            },
+        }
+    }
 }
 
 /// `await condition.wait_for(predicate)`.
@@ -441,6 +456,14 @@ impl Steps for WaitForPredicate {
             None => Ok(()),
             Some(OneWait::Plain(wait)) => wait.visit(visitor),
             Some(OneWait::Named(awaited)) => awaited.visit(visitor),
+        }
+    }
+
+    fn tell(&self, told: &mut Told) {
+        match &self.wait {
+            None => {}
+            Some(OneWait::Plain(wait)) => wait.tell(told),
+            Some(OneWait::Named(awaited)) => told.then(awaited),
         }
     }
 }

@@ -7,6 +7,8 @@ use super::{
     BoundLoop, Deque, LoopBound, Pickled, StandsIn, Waiter, describe, describe_waiters,
     loop_bound_attributes, pickled_methods, visit_waiter, wake,
 };
+use ferrio_inspect::snapshot::WaitKind;
+use crate::inspect::Told;
 use crate::awaitable::{Coroutine, Steps};
 use crate::ffi::{
     Attribute, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own, Progress,
@@ -140,6 +142,10 @@ impl Steps for WaitEvent {
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         visitor.own(&self.event)?;
         visit_waiter(self.waits.as_ref(), visitor)
+    }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::Event, &self.event.this().object());
     }
 }
 

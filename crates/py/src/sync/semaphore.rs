@@ -9,6 +9,8 @@ use super::{
     describe_waiters, is_cancelled_error, is_future_cancelled, is_future_done,
     loop_bound_attributes, pickled_methods, visit_waiter, wake,
 };
+use ferrio_inspect::snapshot::WaitKind;
+use crate::inspect::Told;
 use crate::awaitable::{Coroutine, Steps};
 use crate::ffi::{
     Arguments, Attribute, Extends, Function, GetSet, Method, Native, Object, ObjectCell, Outcome,
@@ -289,6 +291,10 @@ impl Steps for AcquireSemaphore {
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         visitor.own(&self.semaphore)?;
         visit_waiter(self.waits.as_ref(), visitor)
+    }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::Semaphore, &self.semaphore.this().object());
     }
 }
 

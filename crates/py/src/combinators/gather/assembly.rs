@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::{GatheringFuture, nothing, tell};
+use crate::task::{Maker, Making};
 use crate::awaitable::is_exact_coroutine;
 use crate::combinators::any_future::{add_done_callback, expect_abandonment, is_done, loop_of};
 use crate::combinators::ensure_future::ensure_future;
@@ -95,6 +96,7 @@ impl<'a> Assembly<'a> {
             self.children.push(child);
             return Ok(());
         }
+        let _making = Making::by(Maker::Gather, 0);
         let child = ensure_future(awaitable, self.event_loop.as_ref(), self.running.as_ref())?;
         if self.event_loop.is_none() {
             self.event_loop = Some(loop_of(&child)?);
