@@ -29,6 +29,7 @@ from typing import Any as _Any
 
 from ferrio import call_graphs as _call_graphs
 from ferrio import registry as _registry
+from ferrio import task_views as _task_views
 from ferrio._ferrio import (
     Barrier,
     BoundedSemaphore,
@@ -56,6 +57,7 @@ from ferrio._ferrio import (
     wait_for,
 )
 from ferrio.inspection import open_inspect_socket
+from ferrio.deadlocks import DeadlockError
 from ferrio.installation import install, uninstall
 from ferrio.live_server import LiveServer, serve_metrics
 from ferrio.loop import EventLoop
@@ -70,6 +72,18 @@ from ferrio.streams import (
 )
 from ferrio.telemetry import instrument_opentelemetry
 from ferrio.watchdog import blocks, on_block
+from ferrio.task_views import (
+    Owner,
+    Site,
+    TaskInfo,
+    TaskNode,
+    TaskTree,
+    Wait,
+    dump,
+    dump_on_signal,
+    task_tree,
+    tasks,
+)
 
 __version__ = "0.1.0"
 
@@ -77,6 +91,9 @@ __version__ = "0.1.0"
 # do call graphs.
 _registry.add_native_tasks()
 _call_graphs.record_awaits()
+
+# What the environment asks for.
+_task_views.dump_on_signal_of_environment()
 
 # Importing ferrio's own module of that name has set the attribute.
 transports = _asyncio.transports
@@ -130,25 +147,34 @@ __all__ = [
     "Barrier",
     "BoundedSemaphore",
     "Condition",
+    "DeadlockError",
     "Event",
     "EventLoop",
     "Future",
     "LifoQueue",
     "LiveServer",
     "Lock",
+    "Owner",
     "PriorityQueue",
     "Queue",
     "Runner",
     "SelectorEventLoop",
     "Semaphore",
+    "Site",
     "StreamReader",
     "StreamReaderProtocol",
     "StreamWriter",
     "Task",
     "TaskGroup",
+    "TaskInfo",
+    "TaskNode",
+    "TaskTree",
     "Timeout",
+    "Wait",
     "as_completed",
     "blocks",
+    "dump",
+    "dump_on_signal",
     "gather",
     "get_event_loop",
     "install",
@@ -165,6 +191,8 @@ __all__ = [
     "sleep",
     "start_server",
     "start_unix_server",
+    "task_tree",
+    "tasks",
     "timeout",
     "timeout_at",
     "uninstall",

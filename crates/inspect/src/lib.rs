@@ -27,6 +27,7 @@
 //! | `source` | where views get their data from |
 //! | `watchdog` | who blocks a loop, told while it does |
 //! | `web` | the web page |
+//! | `wait_graph` | which tasks wait for ever because of each other |
 
 pub mod clock;
 mod coroutines;
@@ -47,6 +48,7 @@ pub mod socket;
 mod source;
 pub mod trace;
 pub mod view;
+pub mod wait_graph;
 pub mod watchdog;
 mod web;
 

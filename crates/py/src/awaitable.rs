@@ -20,6 +20,7 @@ use crate::ffi::{
     methods, none, origin, sys, text,
 };
 use crate::future::{Future, thrown_exception};
+use crate::inspect::Told;
 use crate::originals::originals;
 use crate::queue::{Get, Join, Put};
 use crate::streams::{Drain, DrainHelper, ReadStream, WaitClosed};
@@ -42,6 +43,9 @@ pub(crate) trait Steps {
     /// # Errors
     /// The visitor's non-zero answer, passed on at once.
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int>;
+
+    /// Says what it waits for, while it waits.
+    fn tell(&self, _told: &mut Told) {}
 }
 
 /// Every body there is.
@@ -68,6 +72,13 @@ macro_rules! plans {
                 match self {
                     Plan::Nothing => Ok(()),
                     $(Plan::$name(steps) => steps.visit(visitor),)*
+                }
+            }
+
+            fn tell(&self, told: &mut Told) {
+                match self {
+                    Plan::Nothing => {}
+                    $(Plan::$name(steps) => steps.tell(told),)*
                 }
             }
         }
@@ -214,6 +225,18 @@ fn already_awaited() -> Raised {
 }
 
 impl This<'_, Coroutine> {
+    /// What it waits for; nothing while it is being resumed.
+    pub(crate) fn tell(self) -> Told {
+        let mut told = Told::default();
+        if self.stage.get() == Stage::Suspended {
+            // Nothing can resume it meanwhile: a body that tells runs no code.
+            let plan = self.plan.replace(Plan::Nothing);
+            plan.tell(&mut told);
+            drop(self.plan.replace(plan));
+        }
+        told
+    }
+
     /// Runs it until it waits or is over.
     #[inline]
     fn resume(self, thrown: Option<Object>) -> Outcome<Progress> {
@@ -380,6 +403,14 @@ impl Awaited {
             (Awaited::Future(_), Some(exception)) => Err(Raised::exception(&exception)),
             (Awaited::Iterator(iterator), None) => send(iterator),
             (Awaited::Iterator(iterator), Some(exception)) => throw(iterator, &exception),
+        }
+    }
+
+    /// The iterator, if it is not a future of ours.
+    pub(crate) fn iterator(&self) -> Option<&Object> {
+        match self {
+            Awaited::Future(_) => None,
+            Awaited::Iterator(iterator) => Some(iterator),
         }
     }
 

@@ -21,6 +21,8 @@ pub(crate) fn wait(kind: WaitKind, what: &str) -> Wait {
         site: None,
         since: Some(97.5),
         until: None,
+        certain: false,
+        all: false,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::ffi::{
 use crate::future::Watcher;
 use crate::handle::{Handle, describe_callback, only_ordinary};
 use crate::imports::imports;
-use crate::inspect::resume_after_fork;
+use crate::inspect::{begin_endless_wait, resume_after_fork};
 use crate::task::Task;
 use crate::thread_pool::Offloaded;
 
@@ -111,12 +111,17 @@ impl Driver<Entry> for Run<'_> {
     }
 
     #[inline]
-    fn wait<R: Send>(&mut self, _timeout: Option<Duration>, wait: impl FnOnce() -> R + Send) -> R {
+    fn wait<R: Send>(&mut self, timeout: Option<Duration>, wait: impl FnOnce() -> R + Send) -> R {
         self.polled = true;
         self.heartbeat().begin(Doing::Waiting, 0);
         self.recorded(|recorder| recorder.tape().poll());
         // While the interpreter is theirs, other threads may look for the current task.
         if let Err(raised) = self.event_loop.leave_task() {
+            raised.report_unraisable(&self.event_loop.object());
+        }
+        if timeout.is_none()
+            && let Err(raised) = begin_endless_wait(self.event_loop)
+        {
             raised.report_unraisable(&self.event_loop.object());
         }
         // Who has what it waited for, and then waits for the interpreter, is blocked.

@@ -113,6 +113,14 @@ fn scheduling() -> Vec<Method> {
 
 fn state() -> Vec<Method> {
     vec![
+        Method::one_argument(
+            c"_set_strict",
+            |this: Self_<'_>, strict: &Object| {
+                this.strict.set(strict.is_true()?);
+                Ok(none())
+            },
+            c"Have a certain deadlock raised in the task that closes it, or only reported.",
+        ),
         Method::no_arguments(
             c"is_running",
             |this: Self_<'_>| Ok(Object::from_bool(this.is_running())),
@@ -318,6 +326,11 @@ fn attribute_table() -> Vec<GetSet> {
                 Ok(())
             },
             c"The identifier of the thread that runs the loop, or None.",
+        ),
+        GetSet::read_only(
+            c"_number",
+            |this: Self_<'_>| Object::from_i64(this.record.id().cast_signed()),
+            c"Counts the process's loops, from 1.",
         ),
         GetSet::read_only(
             c"_debug",

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use ferrio_inspect::snapshot::WaitKind;
 use ferrio_inspect::trace::{Lane, Reason, Tape, TraceSwitch};
 
 use super::{Entry, EventLoop};
@@ -15,7 +16,7 @@ use crate::ffi::{
     Object, Outcome, Own, Spot, This, code_of_function, is_generator, suspended_spot,
 };
 use crate::imports::imports;
-use crate::inspect::reason_to_wait;
+use crate::inspect::{reason_to_wait, told_kind};
 use crate::task::Task;
 
 /// Names and reasons that are remembered; what there is beyond is looked up each time.
@@ -24,6 +25,16 @@ const MOST: usize = 4096;
 /// Longer chains of awaits are not followed to their end.
 const LONGEST: usize = 1000;
 
+/// By what a reason is known again: the addresses of the code object and the instruction that waits,
+/// and of the class of what it awaits; what that says of itself.
+#[derive(PartialEq, Eq, Hash)]
+struct Waiting {
+    code: usize,
+    instruction: usize,
+    class: usize,
+    kind: Option<WaitKind>,
+}
+
 /// The loop's side of a recording.
 pub(super) struct Recorder {
     tape: Arc<Tape>,
@@ -31,9 +42,7 @@ pub(super) struct Recorder {
     recording: u64,
     /// Living tasks that have a lane, by their numbers.
     lanes: HashMap<u64, Lane>,
-    /// By the addresses of the code object and the instruction that waits, and of the class of
-    /// what it awaits.
-    reasons: HashMap<(usize, usize, usize), Reason>,
+    reasons: HashMap<Waiting, Reason>,
     /// By the address of a function's code object.
     functions: HashMap<usize, Reason>,
     /// By the name itself.
@@ -150,14 +159,16 @@ impl Recorder {
     fn reason_of(&mut self, task: &Own<Task>, awaited: &Object) -> Reason {
         let coroutine = task.coroutine.get();
         let (spot, link) = coroutine.as_ref().map_or((None, None), innermost);
-        let class = link.as_ref().unwrap_or(awaited).type_ptr().addr();
-        let key = spot
-            .as_ref()
-            .map(|spot| (spot.code.as_ptr().addr(), spot.instruction, class));
-        if let Some(reason) = key.and_then(|key| self.reasons.get(&key)) {
+        let key = spot.as_ref().map(|spot| Waiting {
+            code: spot.code.as_ptr().addr(),
+            instruction: spot.instruction,
+            class: link.as_ref().unwrap_or(awaited).type_ptr().addr(),
+            kind: link.as_ref().and_then(told_kind),
+        });
+        if let Some(reason) = key.as_ref().and_then(|key| self.reasons.get(key)) {
             return *reason;
         }
-        let reason = self.named(&reason_to_wait(task, coroutine.as_ref(), awaited));
+        let reason = self.named(&reason_to_wait(coroutine.as_ref(), awaited));
         if let (Some(key), Some(spot)) = (key, spot)
             && self.keep(&spot.code)
         {

@@ -44,6 +44,7 @@ mod threads;
 mod tls;
 mod trashcan;
 mod type_builder;
+mod unowned;
 
 pub(crate) use arguments::{Arguments, Signature};
 pub(crate) use audit::audit;
@@ -59,7 +60,7 @@ pub(crate) use frames::{
 };
 pub(crate) use free_list::FreeList;
 pub(crate) use function::{Function, receiver};
-pub(crate) use guarded::{Guarded, Stepping, stepped, stepped_address};
+pub(crate) use guarded::{Guarded, Stepping, stepped};
 pub(crate) use linked::{Linked, LinkedList, Links, unlink};
 pub(crate) use method::{
     Attribute, GetSet, Method, attributes, call_captureless, methods, required,
@@ -72,10 +73,11 @@ pub(crate) use search::find;
 pub(crate) use slots::Progress;
 pub(crate) use socket_object::{SocketCell, learn_socket_layout, standard_socket_fd};
 pub(crate) use threads::{
-    attached, guard, guard_status, recursive, released, thread_id, thread_number,
-    thread_state_address,
+    attached, guard, guard_status, has_other_threads, recursive, released, thread_id,
+    thread_number, thread_state_address,
 };
 pub(crate) use tls::{FreshBytes, MemoryBio, SslSocket, build_window, learn_tls_types};
 pub(crate) use type_builder::TypeBuilder;
+pub(crate) use unowned::{Pointed, Unowned};
 
 pub(crate) use pyo3_ffi as sys;

@@ -22,20 +22,29 @@
 mod chain;
 mod collect;
 mod commands;
+mod cycles;
 mod http;
+mod ids;
 pub(crate) mod interpreter_thread;
+mod known_functions;
 mod layout;
 mod process;
 mod reasons;
 mod services;
 mod socket;
+mod told;
 mod waits;
 mod watchdog;
 
 pub(crate) use collect::collect_snapshot;
+pub(crate) use cycles::{
+    begin_endless_wait, begin_wait_for_future, begin_wait_for_group, begin_wait_for_lock,
+    cycles_now,
+};
 pub(crate) use process::Process;
-pub(crate) use reasons::reason_to_wait;
+pub(crate) use reasons::{reason_to_wait, told_kind};
 pub(crate) use services::resume_after_fork;
+pub(crate) use told::Told;
 
 use serde::Serialize;
 

@@ -14,7 +14,9 @@ use crate::ffi::{
     required, sys,
 };
 use crate::imports::imports;
+use crate::inspect::Told;
 use crate::originals::{get, originals};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The native part of a `Condition`.
 #[repr(C)]
@@ -385,6 +387,19 @@ impl Steps for WaitCondition {
             }
         }
     }
+
+    fn tell(&self, told: &mut Told) {
+        match &self.state {
+            Waiting::Not => {}
+            Waiting::ForNotification(_) => {
+                told.waits_for(WaitKind::Condition, &self.condition.this().object());
+            }
+            Waiting::ForLock { acquire, .. } => match acquire {
+                Acquire::Plain(acquire) => acquire.tell(told),
+                Acquire::Named(awaited) => told.then(awaited),
+            },
+        }
+    }
 }
 
 /// `await condition.wait_for(predicate)`.
@@ -441,6 +456,14 @@ impl Steps for WaitForPredicate {
             None => Ok(()),
             Some(OneWait::Plain(wait)) => wait.visit(visitor),
             Some(OneWait::Named(awaited)) => awaited.visit(visitor),
+        }
+    }
+
+    fn tell(&self, told: &mut Told) {
+        match &self.wait {
+            None => {}
+            Some(OneWait::Plain(wait)) => wait.tell(told),
+            Some(OneWait::Named(awaited)) => told.then(awaited),
         }
     }
 }

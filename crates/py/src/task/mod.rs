@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use callback::TaskCallback;
 use ferrio_inspect::watchdog::TaskLayout;
-pub(crate) use origin::{Making, Origin, is_registry_on, stepped_id};
-pub(crate) use places::{Maker, OWNERS, Place, learn_folders, site_in};
+pub(crate) use origin::{Making, Origin, is_registry_on, measure_steps, next_task_id};
+pub(crate) use places::{Maker, OWNERS, learn_folders, site_in};
 pub(crate) use published::all_tasks;
 pub(crate) use python::build;
 
@@ -30,10 +30,12 @@ use crate::combinators::GatheringFuture;
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{
     Context, Extends, FreeList, Instance, Linked, Links, Native, Object, ObjectCell, Outcome, Own,
-    Raised, This, TypeObject, Visitor, none, recursive, sys, text, text_type_address, unlink,
+    Pointed, Raised, This, TypeObject, Visitor, none, recursive, sys, text, text_type_address,
+    unlink,
 };
 use crate::future::Future;
 use crate::imports::imports;
+use crate::sync::forget_holder_of_locks;
 
 /// The native part of a `ferrio.Task`.
 #[repr(C)]
@@ -59,6 +61,8 @@ pub(crate) struct Task {
     log_destroy_pending: Cell<bool>,
     /// Who made it.
     maker: Cell<Maker>,
+    /// How many locks know it as their holder.
+    holds: Cell<u16>,
     /// Where it comes from, and what is counted of it.
     pub(crate) origin: Origin,
 }
@@ -118,6 +122,16 @@ unsafe impl Native for Task {
     fn detach(&self) {
         unlink(self);
         self.origin.end();
+        if self.holds.get() != 0 {
+            forget_holder_of_locks(self);
+        }
+    }
+}
+
+// SAFETY: locks are what points at tasks, and `detach` has them forget.
+unsafe impl Pointed for Task {
+    fn pointers(&self) -> &Cell<u16> {
+        &self.holds
     }
 }
 
@@ -148,6 +162,7 @@ impl Task {
             must_cancel: Cell::new(false),
             log_destroy_pending: Cell::new(true),
             maker: Cell::new(Maker::Program),
+            holds: Cell::new(0),
             origin: Origin::new(),
         }
     }
@@ -168,6 +183,12 @@ impl Task {
     /// The future that it waits for, kept until the step that follows.
     pub(crate) fn awaited(&self) -> Option<Object> {
         self.waits_for.get()
+    }
+
+    /// Whether it is known to have a lock.
+    #[inline]
+    pub(crate) fn holds_locks(&self) -> bool {
+        self.holds.get() != 0
     }
 
     /// Its end while pending is not worth a message.
@@ -362,6 +383,24 @@ impl This<'_, Task> {
         self.must_cancel.set(true);
         self.future.cancel_message.assign(message.cloned());
         Ok(true)
+    }
+
+    /// Whether it is the current task, given that this thread is in a step of it: where others
+    /// make the tasks there may be a foreign one whose first step is made within ours.
+    #[inline]
+    pub(crate) fn is_stepped_for_certain(self) -> bool {
+        if let Some(native) = self.future.native_loop()
+            && !native.has_task_factory()
+        {
+            return true;
+        }
+        match crate::originals::originals().current_task.call0() {
+            Ok(current) => current.as_ptr() == self.as_ptr(),
+            Err(raised) => {
+                raised.discard(); // There is no running loop: nobody can say.
+                false
+            }
+        }
     }
 
     /// Whether nobody can have replaced a method of it.

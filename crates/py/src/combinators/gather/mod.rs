@@ -104,7 +104,7 @@ unsafe impl Native for GatheringFuture {
 unsafe impl Extends<Future> for GatheringFuture {}
 
 impl GatheringFuture {
-    fn children(&self) -> &[Object] {
+    pub(crate) fn children(&self) -> &[Object] {
         self.children.get().map(|all| &**all).unwrap_or_default()
     }
 }

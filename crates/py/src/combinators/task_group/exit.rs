@@ -6,9 +6,12 @@ use super::TaskGroup;
 use crate::awaitable::{Awaited, Steps};
 use crate::combinators::current::{cancel, cancelling, uncancel};
 use crate::ffi::{Object, Outcome, Own, Progress, Raised, This, Visitor, none, text};
+use crate::future::{Future, Purpose};
 use crate::imports::imports;
+use crate::inspect::{Told, begin_wait_for_group};
 use crate::originals::originals;
 use crate::sync::{create_future, is_cancelled_error};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// `await group.__aexit__(class, exception, traceback)`.
 pub(crate) struct ExitGroup {
@@ -110,10 +113,18 @@ impl ExitGroup {
             if !group.has_tasks()? {
                 return Ok(None);
             }
+            if let Err(raised) = begin_wait_for_group(group) {
+                // Its tasks are stopped, and it ends with what they have failed with.
+                group.add_error(&raised.take())?;
+                group.ask_to_abort()?;
+            }
             let future = match group.on_completed.get() {
                 Some(future) => future,
                 None => {
                     let future = create_future(&group.loop_of_tasks()?)?;
+                    if let Some(native) = This::<Future>::from_exact(&future) {
+                        native.purpose.set(Purpose::TaskGroup);
+                    }
                     group.on_completed.set(future.clone());
                     future
                 }
@@ -226,5 +237,9 @@ impl Steps for ExitGroup {
             Stage::Created => Ok(()),
             Stage::Waiting(awaited) => awaited.visit(visitor),
         }
+    }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::TaskGroup, &self.group.this().object());
     }
 }
