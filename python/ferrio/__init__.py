@@ -58,6 +58,7 @@ from ferrio._ferrio import (
 )
 from ferrio.deadlocks import DeadlockError
 from ferrio.installation import install, uninstall
+from ferrio.lints import LifecycleWarning, lint_counts
 from ferrio.loop import EventLoop
 from ferrio.policy import get_event_loop, new_event_loop
 from ferrio.runner import Runner, run
@@ -146,6 +147,7 @@ __all__ = [
     "Event",
     "EventLoop",
     "Future",
+    "LifecycleWarning",
     "LifoQueue",
     "Lock",
     "Owner",
@@ -171,6 +173,7 @@ __all__ = [
     "gather",
     "get_event_loop",
     "install",
+    "lint_counts",
     "new_event_loop",
     "open_connection",
     "open_unix_connection",

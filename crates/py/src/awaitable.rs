@@ -11,7 +11,6 @@ use std::ffi::{CStr, c_int};
 
 use iterator::CoroutineIterator;
 
-use crate::inspect::Told;
 use crate::combinators::{
     EnterGroup, EnterTimeout, ExitGroup, ExitTimeout, Sleep, Wait, WaitFor, WaitForOne,
 };
@@ -21,6 +20,7 @@ use crate::ffi::{
     methods, none, origin, sys, text,
 };
 use crate::future::{Future, thrown_exception};
+use crate::inspect::Told;
 use crate::originals::originals;
 use crate::queue::{Get, Join, Put};
 use crate::streams::{Drain, DrainHelper, ReadStream, WaitClosed};

@@ -7,8 +7,6 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
-use ferrio_inspect::snapshot::WaitKind;
-use crate::inspect::Told;
 use crate::awaitable::{Coroutine, Steps};
 use crate::ffi::{
     Arguments, Attribute, Extends, Function, GetSet, Method, Native, Object, ObjectCell, Outcome,
@@ -17,12 +15,14 @@ use crate::ffi::{
 };
 use crate::future::Future;
 use crate::imports::imports;
+use crate::inspect::Told;
 use crate::originals::{get, originals};
 use crate::sync::{
     BoundLoop, Count, Deque, Event, LoopBound, Pickled, StandsIn, WaitEvent, Waiter,
     class_attribute, is_future_cancelled, loop_bound_attributes, pickled_methods, visit_waiter,
     wake,
 };
+use ferrio_inspect::snapshot::WaitKind;
 
 /// In what order items come out.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -9,9 +9,6 @@ use std::ffi::{CStr, c_int};
 use super::any_future::{add_done_callback, remove_done_callback, result_of};
 use super::ensure_future::ensure_future;
 use super::wait::{different, is_one_awaitable};
-use ferrio_inspect::snapshot::WaitKind;
-use crate::task::{Maker, Making};
-use crate::inspect::Told;
 use crate::awaitable::{Coroutine, Steps};
 use crate::ffi::{
     Arguments, Context, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
@@ -20,8 +17,11 @@ use crate::ffi::{
 };
 use crate::future::{Watcher, add_awaiter, discard_awaiter, thrown_exception};
 use crate::imports::imports;
+use crate::inspect::Told;
 use crate::originals::{get, originals};
 use crate::queue::{Get, Queue};
+use crate::task::{Maker, Making};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// What `as_completed` returns.
 #[repr(C)]

@@ -5,11 +5,11 @@ use super::any_future::{
     remove_done_callback, result_of, set_exception, set_result,
 };
 use super::ensure_future::ensure_future;
-use crate::task::{Maker, Making};
 use crate::ffi::{Context, Function, Object, Outcome, Raised, Signature, none, text};
 use crate::future::{Watcher, add_awaiter, discard_awaiter};
 use crate::originals::originals;
 use crate::sync::create_future;
+use crate::task::{Maker, Making};
 
 /// What becomes of the inner future's exception when the outer one was cancelled; it was changed
 /// more than once.

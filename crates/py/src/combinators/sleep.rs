@@ -2,17 +2,17 @@
 
 use std::ffi::c_int;
 
-use ferrio_inspect::snapshot::WaitKind;
-use crate::handle::TimerHandle;
-use crate::inspect::Told;
 use crate::awaitable::{Awaited, Coroutine, Steps};
 use crate::ffi::{
     Function, Object, Outcome, Progress, Raised, Signature, This, Visitor, none, sys,
 };
 use crate::future::Future;
+use crate::handle::TimerHandle;
 use crate::imports::imports;
+use crate::inspect::Told;
 use crate::originals::originals;
 use crate::sync::{create_future, is_future_cancelled};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The body of `sleep`.
 pub(crate) struct Sleep {

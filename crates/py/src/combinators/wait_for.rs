@@ -8,16 +8,16 @@ use std::ffi::c_int;
 use super::current::running_loop;
 use super::sleep::{deadline_of, is_at_most_zero};
 use super::timeout::{Timeout, timed_out};
-use ferrio_inspect::snapshot::WaitKind;
-use crate::task::{Maker, Making};
-use crate::inspect::Told;
 use crate::awaitable::{Awaited, Coroutine, Steps};
 use crate::ffi::{
     Function, Object, Outcome, Own, Progress, Raised, Signature, Visitor, none, text,
 };
 use crate::imports::imports;
+use crate::inspect::Told;
 use crate::originals::originals;
 use crate::sync::{create_future, is_cancelled_error, is_future_done};
+use crate::task::{Maker, Making};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The body of `wait_for`.
 pub(crate) enum WaitFor {
@@ -115,7 +115,11 @@ impl Steps for WaitFor {
             }
             WaitFor::Plainly(awaited) => told.then(awaited),
             WaitFor::ForFirst(first) => {
-                told.waits_for_futures(WaitKind::Timeout, std::slice::from_ref(&first.future), false);
+                told.waits_for_futures(
+                    WaitKind::Timeout,
+                    std::slice::from_ref(&first.future),
+                    false,
+                );
                 told.until(deadline_of(&first.timer));
             }
         }

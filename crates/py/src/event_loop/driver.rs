@@ -25,6 +25,8 @@ pub(super) struct Run<'a> {
     event_loop: This<'a, EventLoop>,
     /// Whether the turn has polled.
     polled: bool,
+    /// Whether the turn has found a descriptor ready.
+    found_event: bool,
 }
 
 impl This<'_, EventLoop> {
@@ -47,6 +49,7 @@ impl This<'_, EventLoop> {
         let outcome = alive.core.run(&mut Run {
             event_loop: alive.this(),
             polled: false,
+            found_event: false,
         });
         alive.record.heartbeat.run_by(0, 0);
         alive.in_turns.set(false);
@@ -128,6 +131,7 @@ impl Driver<Entry> for Run<'_> {
 
     #[inline]
     fn event(&mut self, core: &Core, event: Event) -> Outcome<()> {
+        self.found_event = true;
         self.event_loop.dispatch(core, event)
     }
 
@@ -158,8 +162,14 @@ impl Driver<Entry> for Run<'_> {
         if event_loop.owner_process.get().is_some() {
             return outcome;
         }
+        let ended_with = match self.heartbeat().doing() {
+            (Doing::Step, object) if !self.found_event => object,
+            _ => 0,
+        };
+        self.found_event = false;
         self.heartbeat().begin(Doing::Turn, 0);
         self.heartbeat().begin_turn();
+        event_loop.turn_ended_with(ended_with);
         // A loop that runs no bytecode would never come to a signal's handler by itself.
         let outcome = match outcome {
             Ok(()) if std::mem::take(&mut self.polled) => self.interrupted(),

@@ -6,8 +6,8 @@ use ferrio_core::InjectQueue;
 
 use super::callbacks::{check_callback, missing};
 use super::{Entry, EventLoop};
-use crate::future::Purpose;
 use crate::ffi::{Arguments, Object, Outcome, Own, This, none, thread_id};
+use crate::future::Purpose;
 use crate::originals::originals;
 use crate::thread_pool::{Job, Shared, ThreadPool};
 

@@ -69,7 +69,8 @@ pub(crate) use search::find;
 pub(crate) use slots::Progress;
 pub(crate) use socket_object::{SocketCell, learn_socket_layout, standard_socket_fd};
 pub(crate) use threads::{
-    guard, guard_status, has_other_threads, recursive, released, thread_id, thread_number, thread_state_address,
+    guard, guard_status, has_other_threads, recursive, released, thread_id, thread_number,
+    thread_state_address,
 };
 pub(crate) use tls::{FreshBytes, MemoryBio, SslSocket, build_window, learn_tls_types};
 pub(crate) use type_builder::TypeBuilder;

@@ -40,8 +40,13 @@ pub(super) fn kind_of_function(file: &str, function: &str) -> Option<WaitKind> {
 fn kind_of_method(name: &str) -> Option<WaitKind> {
     Some(match name {
         "getaddrinfo" | "getnameinfo" => WaitKind::Lookup,
-        "create_connection" | "create_unix_connection" | "create_server" | "sock_connect"
-        | "sock_accept" | "start_tls" | "_connect_sock" => WaitKind::Connection,
+        "create_connection"
+        | "create_unix_connection"
+        | "create_server"
+        | "sock_connect"
+        | "sock_accept"
+        | "start_tls"
+        | "_connect_sock" => WaitKind::Connection,
         "_read_from" => WaitKind::Read,
         "_write_to" | "sendfile" => WaitKind::Write,
         name if name.starts_with("sock_recv") => WaitKind::Read,

@@ -14,7 +14,8 @@ mod waits;
 
 pub(crate) use collect::collect_snapshot;
 pub(crate) use cycles::{
-    begin_endless_wait, begin_wait_for_future, begin_wait_for_group, begin_wait_for_lock, cycles_now,
+    begin_endless_wait, begin_wait_for_future, begin_wait_for_group, begin_wait_for_lock,
+    cycles_now,
 };
 pub(crate) use told::Told;
 

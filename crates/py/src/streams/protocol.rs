@@ -8,7 +8,6 @@ use super::flow_control::{self, FlowControlMixin};
 use super::originals::{lend, originals};
 use super::reader::StreamReader;
 use super::writer::StreamWriter;
-use crate::task::{Maker, Making};
 use crate::ffi::{
     Arguments, Attribute, Extends, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
     Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, required,
@@ -17,6 +16,7 @@ use crate::ffi::{
 use crate::future::Future;
 use crate::imports::imports;
 use crate::sync::{StandsIn, class_attribute, create_future, is_future_cancelled, is_future_done};
+use crate::task::{Maker, Making};
 
 /// The native part of a `StreamReaderProtocol`.
 #[repr(C)]

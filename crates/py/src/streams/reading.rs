@@ -8,11 +8,11 @@ use std::ffi::c_int;
 
 use super::originals::originals;
 use super::reader::StreamReader;
-use ferrio_inspect::snapshot::WaitKind;
-use crate::inspect::Told;
 use crate::awaitable::{Awaited, Steps};
 use crate::ffi::{Object, Outcome, Own, Progress, Raised, This, Visitor, find, none, sys, text};
 use crate::imports::imports;
+use crate::inspect::Told;
+use ferrio_inspect::snapshot::WaitKind;
 
 /// What was asked for.
 pub(super) enum Wanted {

@@ -8,11 +8,11 @@ use super::protocol::StreamReaderProtocol;
 use super::reader::StreamReader;
 use super::reading::raise;
 use super::writer::StreamWriter;
-use ferrio_inspect::snapshot::WaitKind;
-use crate::inspect::Told;
 use crate::awaitable::{Awaited, Steps};
 use crate::ffi::{Object, Outcome, Own, Progress, Raised, This, Visitor, none, sys};
+use crate::inspect::Told;
 use crate::sync::{Waiter, create_future, visit_waiter};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// `await protocol._drain_helper()`: until one may write.
 pub(crate) struct DrainHelper {

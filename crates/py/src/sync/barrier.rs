@@ -12,14 +12,14 @@ use super::{
     BoundLoop, Count, Enumeration, LoopBound, Pickled, StandsIn, describe, loop_bound_attributes,
     pickled_methods,
 };
-use ferrio_inspect::snapshot::WaitKind;
-use crate::inspect::Told;
 use crate::awaitable::{Coroutine, Steps};
 use crate::ffi::{
     Attribute, Function, GetSet, Native, Object, ObjectCell, Outcome, Own, Progress, Raised,
     Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, sys, text,
 };
+use crate::inspect::Told;
 use crate::originals::{get, originals};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// What a barrier is doing.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,6 @@ use super::{
     AcquireLock, BoundLoop, Deque, Lock, LoopBound, StandsIn, Waiter, describe, describe_waiters,
     is_cancelled_error, is_future_done, loop_bound_attributes, wake,
 };
-use ferrio_inspect::snapshot::WaitKind;
-use crate::inspect::Told;
 use crate::awaitable::{Awaited, Coroutine, Steps};
 use crate::ffi::{
     Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own, Progress, Raised,
@@ -16,7 +14,9 @@ use crate::ffi::{
     required, sys,
 };
 use crate::imports::imports;
+use crate::inspect::Told;
 use crate::originals::{get, originals};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The native part of a `Condition`.
 #[repr(C)]

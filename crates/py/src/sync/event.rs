@@ -7,14 +7,14 @@ use super::{
     BoundLoop, Deque, LoopBound, Pickled, StandsIn, Waiter, describe, describe_waiters,
     loop_bound_attributes, pickled_methods, visit_waiter, wake,
 };
-use ferrio_inspect::snapshot::WaitKind;
-use crate::inspect::Told;
 use crate::awaitable::{Coroutine, Steps};
 use crate::ffi::{
     Attribute, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own, Progress,
     Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, sys,
 };
+use crate::inspect::Told;
 use crate::originals::{get, originals};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The native part of an `Event`.
 #[repr(C)]

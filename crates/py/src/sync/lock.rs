@@ -4,22 +4,22 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
 use super::holder::Holder;
-use crate::task::Task;
-use crate::future::Purpose;
 use super::{
     BoundLoop, Deque, LoopBound, Pickled, Semaphore, StandsIn, Waiter, describe, describe_waiters,
     is_cancelled_error, is_future_cancelled, loop_bound_attributes, pickled_methods, visit_waiter,
     wake,
 };
-use ferrio_inspect::snapshot::WaitKind;
-use crate::inspect::{Told, begin_wait_for_lock};
 use crate::awaitable::{Awaited, Coroutine, Steps};
 use crate::ffi::{
-    Attribute, Function, GetSet, Linked, LinkedList, Links, Method, unlink, Native, Object, ObjectCell, Outcome, Own, Progress,
-    Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, receiver,
-    sys,
+    Attribute, Function, GetSet, Linked, LinkedList, Links, Method, Native, Object, ObjectCell,
+    Outcome, Own, Progress, Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes,
+    methods, none, receiver, sys, unlink,
 };
+use crate::future::Purpose;
+use crate::inspect::{Told, begin_wait_for_lock};
 use crate::originals::{get, originals};
+use crate::task::Task;
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The native part of a `Lock`.
 #[repr(C)]

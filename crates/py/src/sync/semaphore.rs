@@ -9,15 +9,15 @@ use super::{
     describe_waiters, is_cancelled_error, is_future_cancelled, is_future_done,
     loop_bound_attributes, pickled_methods, visit_waiter, wake,
 };
-use ferrio_inspect::snapshot::WaitKind;
-use crate::inspect::Told;
 use crate::awaitable::{Coroutine, Steps};
 use crate::ffi::{
     Arguments, Attribute, Extends, Function, GetSet, Method, Native, Object, ObjectCell, Outcome,
     Own, Progress, Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods,
     none, sys,
 };
+use crate::inspect::Told;
 use crate::originals::{get, originals};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The native part of a `Semaphore`.
 #[repr(C)]

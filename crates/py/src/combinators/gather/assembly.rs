@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::{GatheringFuture, nothing, tell};
-use crate::task::{Maker, Making};
 use crate::awaitable::is_exact_coroutine;
 use crate::combinators::any_future::{add_done_callback, expect_abandonment, is_done, loop_of};
 use crate::combinators::ensure_future::ensure_future;
 use crate::ffi::{Arguments, Context, Native, Object, Outcome, Own, Raised, This};
 use crate::future::{Future, Watcher, add_awaiter, ours};
 use crate::originals::originals;
+use crate::task::{Maker, Making};
 
 /// `gather(*awaitables, …)`.
 pub(super) fn gather(arguments: Arguments<'_>) -> Outcome<Object> {

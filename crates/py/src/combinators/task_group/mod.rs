@@ -16,7 +16,6 @@ pub(super) use python::build;
 use super::current::{
     add_done_callback, cancel, current_task_of, exception_of, is_cancelled, is_done, running_loop,
 };
-use crate::task::{Maker, Making, Task};
 use crate::awaitable::Steps;
 use crate::event_loop::EventLoop;
 use crate::ffi::{
@@ -27,6 +26,7 @@ use crate::future::{Watcher, add_awaiter, discard_awaiter};
 use crate::imports::imports;
 use crate::originals::originals;
 use crate::sync::wake;
+use crate::task::{Maker, Making, Task};
 
 /// The native part of a `TaskGroup`.
 #[repr(C)]
