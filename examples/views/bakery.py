@@ -1,4 +1,4 @@
-"""A bakery that never closes: something to look at with ``ferrio ps``, ``tree``, ``top`` and ``trace``.
+"""A bakery that never closes: something to look at with ``ferrio ps``, ``top`` and ``trace``.
 
     python -m ferrio --inspect examples/views/bakery.py
 

@@ -56,9 +56,10 @@ from ferrio._ferrio import (
     wait,
     wait_for,
 )
-from ferrio.inspection import open_inspect_socket
 from ferrio.deadlocks import DeadlockError
+from ferrio.inspection import open_inspect_socket
 from ferrio.installation import install, uninstall
+from ferrio.lints import LifecycleWarning, lint_counts
 from ferrio.live_server import LiveServer, serve_metrics
 from ferrio.loop import EventLoop
 from ferrio.measuring import metrics
@@ -70,8 +71,6 @@ from ferrio.streams import (
     start_server,
     start_unix_server,
 )
-from ferrio.telemetry import instrument_opentelemetry
-from ferrio.watchdog import blocks, on_block
 from ferrio.task_views import (
     Owner,
     Site,
@@ -84,6 +83,8 @@ from ferrio.task_views import (
     task_tree,
     tasks,
 )
+from ferrio.telemetry import instrument_opentelemetry
+from ferrio.watchdog import blocks, on_block
 
 __version__ = "0.1.0"
 
@@ -151,6 +152,7 @@ __all__ = [
     "Event",
     "EventLoop",
     "Future",
+    "LifecycleWarning",
     "LifoQueue",
     "LiveServer",
     "Lock",
@@ -179,6 +181,7 @@ __all__ = [
     "get_event_loop",
     "install",
     "instrument_opentelemetry",
+    "lint_counts",
     "metrics",
     "new_event_loop",
     "on_block",

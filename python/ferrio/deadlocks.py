@@ -50,7 +50,7 @@ def _is_news(ids: Iterable[int]) -> bool:
 
 
 def _found(
-    loop: Any, ids: tuple[int, ...], closing: int, kind: str, waits_for: object, certain: bool
+    loop: Any, ids: tuple[int, ...], closing: int, kind: str, waits_for: Any, certain: bool
 ) -> DeadlockError | None:
     """Hear of a cycle that task ``closing`` closes by waiting for ``waits_for``.
 
@@ -60,7 +60,9 @@ def _found(
         loop.call_later(_PATIENCE, _look_again, ids)
         return None
     members = _members(ids)
-    words = _cycle_in_words(members, closing, f"{task_views.kind_in_words(kind)} {waits_for!r}", certain=True)
+    what = waits_for.get_name() if kind == "task" else repr(waits_for)
+    begun = f"{task_views.kind_in_words(kind)} {what}".lstrip()
+    words = _cycle_in_words(members, closing, begun, certain=True)
     if _is_news(ids):
         logger.warning("%s", words)
     return DeadlockError(words)
@@ -144,7 +146,7 @@ def _line_of(
         kind = begun.split(" ", 1)[0] if begun else ""
     else:
         kind = wait.kind
-        what = f"{task_views.kind_in_words(kind)} {wait.what}".rstrip()
+        what = task_views.wait_in_words(wait)
         since = task.taken_at - wait.since if wait.since is not None else 0.0
     words = f"  task {task.id} {task.name} ({task.coroutine}) waits for {what}"
     if kind == "lock" and other is not None:

@@ -227,14 +227,20 @@ def _state(task: TaskInfo) -> str:
     wait = task.wait
     if wait is None:
         return task.state
-    words = f"waits for {kind_in_words(wait.kind)}"
-    if wait.what:
-        words += f" {wait.what}"
+    words = f"waits for {wait_in_words(wait)}"
     if wait.tasks and wait.kind != "task":
         words += f" [task {', '.join(map(str, wait.tasks))}]"
     if wait.since is not None:
         words += f" since {max(task.taken_at - wait.since, 0.0):.1f} s"
     return words
+
+
+def wait_in_words(wait: Wait) -> str:
+    """Return what stands behind "waits for"."""
+    kind = kind_in_words(wait.kind)
+    if wait.kind in ("sleep", "timeout") and wait.what:
+        return f"{kind} ({wait.what})"
+    return f"{kind} {wait.what}".strip()
 
 
 def kind_in_words(kind: str) -> str:
@@ -246,6 +252,7 @@ def kind_in_words(kind: str) -> str:
         "read": "data from",
         "write": "room to write to",
         "task-group": "the tasks of",
+        "tasks": "",
         "executor": "a call in a thread",
     }
     return names.get(kind, kind)

@@ -7,6 +7,7 @@ import stat
 import sys
 
 import pytest
+
 from inspected import Directory, Program, ask, eventually
 
 SERVICE = """

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from inspected import Directory, Program, eventually
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")

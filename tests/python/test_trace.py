@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+
 from inspected import Directory, Program, ask, eventually
 
 SERVICE = """

@@ -1,4 +1,4 @@
-"""``ferrio ps``, ``tree``, ``dump`` and ``trace``: what they print, and what they take for a program."""
+"""``ferrio ps``, ``tree``, ``dump`` and ``trace``: what they print, what they take for programs."""
 
 import json
 import os
@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+
 from inspected import Directory, Program, eventually
 
 SERVICE = """

@@ -90,6 +90,17 @@ fn functions() -> Vec<Method> {
             c"Return the cycles of tasks that wait for each other: a list of (ids, certain).",
         ),
         Method::function(
+            c"_origin_of",
+            |arguments| match arguments.positional() {
+                [task] => match ffi::This::<task::Task>::from_object(task) {
+                    Some(task) => task.origin_in_python(),
+                    None => Err(ffi::Raised::type_error("a task of ferrio's is needed")),
+                },
+                _ => Err(ffi::Raised::type_error("one argument is needed")),
+            },
+            c"Return where a task comes from: (id, site, owner, combinator, owner's task).",
+        ),
+        Method::function(
             c"_measure_steps",
             |arguments| match arguments.positional() {
                 [measured] => {

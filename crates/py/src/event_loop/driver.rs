@@ -29,6 +29,8 @@ pub(super) struct Run<'a> {
     polled: bool,
     /// While `ferrio trace` records.
     recorder: Option<Box<Recorder>>,
+    /// Whether the turn has found a descriptor ready.
+    found_event: bool,
 }
 
 impl This<'_, EventLoop> {
@@ -54,6 +56,7 @@ impl This<'_, EventLoop> {
         let mut run = Run {
             event_loop: alive.this(),
             polled: false,
+            found_event: false,
             recorder: None,
         };
         let outcome = alive.core.run(&mut run);
@@ -171,6 +174,7 @@ impl Driver<Entry> for Run<'_> {
 
     #[inline]
     fn event(&mut self, core: &Core, event: Event) -> Outcome<()> {
+        self.found_event = true;
         self.event_loop.dispatch(core, event)
     }
 
@@ -203,10 +207,16 @@ impl Driver<Entry> for Run<'_> {
         if event_loop.owner_process.get().is_some() {
             return outcome;
         }
+        let ended_with = match self.heartbeat().doing() {
+            (Doing::Step, object) if !self.found_event => object,
+            _ => 0,
+        };
+        self.found_event = false;
         self.heartbeat().begin(Doing::Turn, 0);
         self.heartbeat().begin_turn();
         self.recorded(|recorder| recorder.tape().turn());
         resume_after_fork(&event_loop.object());
+        event_loop.turn_ended_with(ended_with);
         // A loop that runs no bytecode would never come to a signal's handler by itself.
         let outcome = match outcome {
             Ok(()) if std::mem::take(&mut self.polled) => self.interrupted(),

@@ -15,6 +15,7 @@ mod python;
 mod recorder;
 mod socket_calls;
 mod sources;
+mod spin;
 mod tasks;
 mod watched_files;
 
@@ -31,6 +32,7 @@ pub(crate) use python::build;
 pub(crate) use socket_calls::SocketCall;
 pub(crate) use sources::Side;
 use sources::Sources;
+use spin::Spin;
 use watched_files::WatchedFiles;
 
 use crate::ffi::{
@@ -69,6 +71,8 @@ pub(crate) struct EventLoop {
     in_turns: Cell<bool>,
     /// Whether a certain deadlock is raised in the task that closes it.
     strict: Cell<bool>,
+    /// The one task that every turn has ended with for some time.
+    spin: Spin,
     /// Whether a timer was set in these turns: it may be one that the garbage collector was not
     /// shown.
     untracked_timers: Cell<bool>,
@@ -127,6 +131,7 @@ unsafe impl Native for EventLoop {
             thread: Cell::new(None),
             in_turns: Cell::new(false),
             strict: Cell::new(is_set("FERRIO_STRICT")),
+            spin: Spin::default(),
             untracked_timers: Cell::new(false),
             spare_context: ObjectCell::new(),
             task_factory: ObjectCell::new(),
@@ -293,6 +298,11 @@ impl EventLoop {
     pub(crate) fn waits_for_nothing(&self) -> bool {
         let (ready, timers) = self.queue_lengths();
         ready == 0 && timers == 0 && self.sources.borrow().is_empty()
+    }
+
+    /// The transports for which descriptors are watched.
+    pub(crate) fn transports(&self) -> Vec<AnyTransport> {
+        self.sources.borrow().transports()
     }
 
     /// Whether somebody else makes the loop's tasks.

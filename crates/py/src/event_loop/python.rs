@@ -8,6 +8,7 @@ use crate::ffi::{
     Arguments, GetSet, Method, Object, Outcome, Own, Raised, This, TypeBuilder, attributes,
     methods, none, required, sys,
 };
+use crate::transport::AnyTransport;
 
 type Self_<'a> = This<'a, EventLoop>;
 
@@ -113,6 +114,20 @@ fn scheduling() -> Vec<Method> {
 
 fn state() -> Vec<Method> {
     vec![
+        Method::no_arguments(
+            c"_watched_transports",
+            |this: Self_<'_>| {
+                let transports = this.sources.borrow().transports();
+                Object::list(
+                    transports
+                        .into_iter()
+                        .filter(|transport| !transport.is_closing())
+                        .map(AnyTransport::into_object)
+                        .collect(),
+                )
+            },
+            c"Return the open transports whose descriptors are watched.",
+        ),
         Method::one_argument(
             c"_set_strict",
             |this: Self_<'_>, strict: &Object| {

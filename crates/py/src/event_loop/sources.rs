@@ -71,6 +71,17 @@ impl Sources {
         })
     }
 
+    /// The transports for which descriptors are watched.
+    pub(super) fn transports(&self) -> Vec<AnyTransport> {
+        let watchers = self.by_fd.iter().map(|source| &source.watcher);
+        watchers
+            .filter_map(|watcher| match watcher {
+                Watcher::Transport(transport) => Some(transport.clone()),
+                Watcher::Nobody | Watcher::File(_) => None,
+            })
+            .collect()
+    }
+
     pub(super) fn transport(&self, fd: RawFd) -> Option<AnyTransport> {
         match &self.by_fd.get(usize::try_from(fd).ok()?)?.watcher {
             Watcher::Transport(transport) => Some(transport.clone()),

@@ -557,6 +557,12 @@ impl This<'_, Future> {
         let Some(exception) = self.failure() else {
             return;
         };
+        let object = self.object();
+        if self.is_task.get()
+            && let Some(task) = This::<Task>::from_object(&object)
+        {
+            task.tell_unretrieved(&exception);
+        }
         let report = || {
             let name = self
                 .object()

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use ferrio_core::monotonic_now;
-use ferrio_inspect::snapshot::{Loop, Owner, Running, Site, Snapshot, Task as TaskView, TaskState};
+use ferrio_inspect::snapshot::{
+    Loop, Owner, Resource, Running, Site, Snapshot, Task as TaskView, TaskState,
+};
 use ferrio_inspect::{Doing, site};
 
 use super::chain::{Link, attribute, chain_of, readable};
@@ -76,7 +78,7 @@ pub(super) fn view_of_loop(event_loop: &Own<EventLoop>) -> Outcome<Loop> {
         ready,
         timers,
         tasks,
-        resources: Vec::new(),
+        resources: resources_of(event_loop),
     })
 }
 
@@ -151,7 +153,13 @@ impl Look {
             state = TaskState::Running;
             if let Some(coroutine) = &coroutine {
                 let spots = running_spots(self.thread, coroutine);
-                let all = sites(spots.iter().rev())?;
+                let all = if spots.is_empty() {
+                    // The step is over, but for what the task is to wait for.
+                    let chain = chain_of(coroutine);
+                    sites(chain.iter().filter_map(|link| link.spot.as_ref()))?
+                } else {
+                    sites(spots.iter().rev())?
+                };
                 stack = without_ours(all);
             }
         } else if let Some(coroutine) = &coroutine {
@@ -273,6 +281,22 @@ pub(super) fn deadlines_of(event_loop: &Own<EventLoop>) -> HashMap<usize, f64> {
         }
     }
     deadlines
+}
+
+/// The transports of a loop.
+fn resources_of(event_loop: &Own<EventLoop>) -> Vec<Resource> {
+    event_loop
+        .transports()
+        .into_iter()
+        .filter_map(|transport| {
+            Some(Resource {
+                kind: "transport".to_owned(),
+                what: readable(transport.into_object().repr_text())?,
+                bytes: None,
+                buffered: None,
+            })
+        })
+        .collect()
 }
 
 /// `object.name()`.

@@ -16,7 +16,7 @@ use crate::ffi::{Object, Outcome, Own, Raised, This, interned, stepped, text};
 use crate::future::{Future, Purpose};
 use crate::imports::module;
 use crate::sync::Lock;
-use crate::task::Task;
+use crate::task::{Task, is_registry_on};
 
 /// More tasks are not followed.
 const FARTHEST: usize = 10_000;
@@ -37,7 +37,7 @@ pub(crate) fn begin_wait_for_lock(lock: This<'_, Lock>) -> Outcome<()> {
         return Ok(());
     };
     let waits_for_itself = task.address() == holder.address();
-    if !(waits_for_itself || is_waited_for(&task)) || !task.this().is_stepped_for_certain() {
+    if !(waits_for_itself || is_waited_for(task.this())) || !task.this().is_stepped_for_certain() {
         return Ok(());
     }
     let behind = Behind {
@@ -52,10 +52,11 @@ pub(crate) fn begin_wait_for_lock(lock: This<'_, Lock>) -> Outcome<()> {
 /// # Errors
 /// As [`begin_wait_for_lock`].
 #[inline]
-pub(crate) fn begin_wait_for_future(task: &Own<Task>, awaited: &Object) -> Outcome<()> {
+pub(crate) fn begin_wait_for_future(task: This<'_, Task>, awaited: &Object) -> Outcome<()> {
     if !is_waited_for(task) {
         return Ok(());
     }
+    let task = &task.own();
     if let Some(other) = This::<Task>::from_exact(awaited) {
         if other.awaited().is_none() {
             return Ok(());
@@ -79,7 +80,7 @@ pub(crate) fn begin_wait_for_future(task: &Own<Task>, awaited: &Object) -> Outco
 #[inline]
 pub(crate) fn begin_wait_for_group(group: This<'_, TaskGroup>) -> Outcome<()> {
     match stepped::<Task>() {
-        Some(task) if is_waited_for(&task) => {
+        Some(task) if is_waited_for(task.this()) && task.this().is_stepped_for_certain() => {
             look(&task, members_of(group), "task-group", &group.object())
         }
         _ => Ok(()),
@@ -88,7 +89,7 @@ pub(crate) fn begin_wait_for_group(group: This<'_, TaskGroup>) -> Outcome<()> {
 
 /// Whether somebody may be waiting for the task, or for a lock that it has.
 #[inline]
-fn is_waited_for(task: &Own<Task>) -> bool {
+fn is_waited_for(task: This<'_, Task>) -> bool {
     task.holds_locks() || !task.future().callbacks().is_empty()
 }
 
@@ -162,6 +163,9 @@ fn innermost_object(task: &Own<Task>) -> Option<Object> {
 /// Follows the waits from what `task` begins to wait for.
 #[cold]
 fn look(task: &Own<Task>, begun: Behind, kind: &str, object: &Object) -> Outcome<()> {
+    if !is_registry_on() {
+        return Ok(()); // Tasks have no numbers.
+    }
     let mut known: HashMap<u64, Own<Task>> = HashMap::new();
     let mut edges = Vec::new();
     let mut ahead = vec![task.clone()];

@@ -225,7 +225,7 @@ fn in_words(subject: &Subject, until: Option<f64>) -> String {
             .unwrap_or_default(),
         (WaitKind::Tasks, ..) => {
             let pending = subject.futures.iter().filter(|future| !is_done(future));
-            format!("{} of {}", pending.count(), subject.futures.len())
+            format!("{} of {} tasks", pending.count(), subject.futures.len())
         }
         (_, Some(object), _) => match This::<SocketCall>::from_exact(object) {
             Some(call) => format!("fd {}", call.waits_for().0),

@@ -7,7 +7,8 @@
 
 mod callback;
 mod current;
-mod origin;
+mod lints;
+pub(crate) mod origin;
 mod places;
 mod published;
 mod python;
@@ -20,10 +21,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use callback::TaskCallback;
 use ferrio_inspect::watchdog::TaskLayout;
+pub(crate) use lints::are_lints_on;
 pub(crate) use origin::{Making, Origin, is_registry_on, measure_steps, next_task_id};
 pub(crate) use places::{Maker, OWNERS, learn_folders, site_in};
 pub(crate) use published::all_tasks;
 pub(crate) use python::build;
+
+use lints::Cancellations;
 
 use crate::awaitable::is_exact_coroutine;
 use crate::combinators::GatheringFuture;
@@ -61,6 +65,8 @@ pub(crate) struct Task {
     log_destroy_pending: Cell<bool>,
     /// Who made it.
     maker: Cell<Maker>,
+    /// How many cancellations its coroutine has caught.
+    cancellations: Cancellations,
     /// How many locks know it as their holder.
     holds: Cell<u16>,
     /// Where it comes from, and what is counted of it.
@@ -162,6 +168,7 @@ impl Task {
             must_cancel: Cell::new(false),
             log_destroy_pending: Cell::new(true),
             maker: Cell::new(Maker::Program),
+            cancellations: Cancellations::default(),
             holds: Cell::new(0),
             origin: Origin::new(),
         }
@@ -270,6 +277,7 @@ impl This<'_, Task> {
         });
         self.must_cancel.set(false);
         self.cancel_requests.set(0);
+        self.cancellations.reset();
         self.waits_for.clear();
         self.log_destroy_pending.set(true);
         self.coroutine.set(coroutine.clone());
@@ -414,11 +422,20 @@ impl This<'_, Task> {
         let requests = self.cancel_requests.get();
         if requests > 0 {
             self.cancel_requests.set(requests - 1);
+            if requests == 1 {
+                self.cancellations.reset();
+            }
             if cfg!(Py_3_13) && requests == 1 {
                 self.must_cancel.set(false);
             }
         }
         self.cancel_requests.get()
+    }
+
+    /// Takes back what was asked for since there were `requests` requests, and is not under way.
+    pub(crate) fn forgive(self, requests: i32) {
+        self.value().cancel_requests.set(requests);
+        self.must_cancel.set(false);
     }
 
     pub(crate) fn cancel_requests(self) -> i32 {

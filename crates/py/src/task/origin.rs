@@ -283,6 +283,10 @@ impl This<'_, Task> {
         origin.coroutine.set(Some(record));
     }
 
+    pub(crate) fn maker(self) -> Maker {
+        self.value().maker.get()
+    }
+
     /// Who made it.
     pub(crate) fn owner(self) -> ferrio_inspect::snapshot::Owner {
         use ferrio_inspect::snapshot::Owner;

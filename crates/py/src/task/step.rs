@@ -144,7 +144,12 @@ impl This<'_, Task> {
         let stepping = Stepping::enter(self);
         let paused = match thrown {
             None => send(&coroutine),
-            Some(exception) => throw(&coroutine, &exception),
+            Some(exception) => {
+                if is_cancelled_error(&exception)? {
+                    self.note_cancellation();
+                }
+                throw(&coroutine, &exception)
+            }
         };
         drop(stepping);
         clock.stop(&self.origin);
@@ -165,6 +170,9 @@ impl This<'_, Task> {
             // Cancelled right before it came to its end.
             let message = self.future().cancel_message.get();
             return future.cancel_future(message).map(drop);
+        }
+        if let Err(raised) = self.check_swallowed() {
+            return future.set_raised(raised.take());
         }
         future.set_result(value)
     }
@@ -221,8 +229,8 @@ impl This<'_, Task> {
                 format!("Task cannot await on itself: {task}")
             });
         }
-        if awaited.purpose.get() == Purpose::Unknown
-            && let Err(raised) = begin_wait_for_future(&self.own(), item)
+        if This::<Future>::from_exact(item).is_none()
+            && let Err(raised) = begin_wait_for_future(self, item)
         {
             return self.schedule_throw(raised.take());
         }

@@ -11,6 +11,7 @@ use crate::imports::imports;
 use crate::inspect::{Told, begin_wait_for_group};
 use crate::originals::originals;
 use crate::sync::{create_future, is_cancelled_error};
+use crate::task::Task;
 use ferrio_inspect::snapshot::WaitKind;
 
 /// `await group.__aexit__(class, exception, traceback)`.
@@ -114,9 +115,7 @@ impl ExitGroup {
                 return Ok(None);
             }
             if let Err(raised) = begin_wait_for_group(group) {
-                // Its tasks are stopped, and it ends with what they have failed with.
-                group.add_error(&raised.take())?;
-                group.ask_to_abort()?;
+                return Err(stop_with(group, raised)?);
             }
             let future = match group.on_completed.get() {
                 Some(future) => future,
@@ -175,6 +174,23 @@ impl ExitGroup {
         self.exception = None;
         self.cancellation = None;
     }
+}
+
+/// The group does not wait for its tasks, because it would for ever: they are asked to stop. One
+/// that waits for the parent hands that on to it, which is taken back.
+#[cold]
+fn stop_with(group: This<'_, TaskGroup>, raised: Raised) -> Outcome<Raised> {
+    let exception = raised.take();
+    let parent = parent_of(group)?;
+    let task = This::<Task>::from_object(&parent);
+    let requests = task.map(|task| task.cancel_requests());
+    if !group.aborting.get() {
+        group.ask_to_abort()?;
+    }
+    if let (Some(task), Some(requests)) = (task, requests) {
+        task.forgive(requests);
+    }
+    Ok(Raised::exception(&exception))
 }
 
 /// `raise BaseExceptionGroup(…) from None`.
