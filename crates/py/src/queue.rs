@@ -15,12 +15,14 @@ use crate::ffi::{
 };
 use crate::future::Future;
 use crate::imports::imports;
+use crate::inspect::Told;
 use crate::originals::{get, originals};
 use crate::sync::{
     BoundLoop, Count, Deque, Event, LoopBound, Pickled, StandsIn, WaitEvent, Waiter,
     class_attribute, is_future_cancelled, loop_bound_attributes, pickled_methods, visit_waiter,
     wake,
 };
+use ferrio_inspect::snapshot::WaitKind;
 
 /// In what order items come out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -525,6 +527,10 @@ impl Steps for Get {
         visitor.own(&self.queue)?;
         visit_waiter(self.waits.as_ref(), visitor)
     }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::QueueGet, &self.queue.this().object());
+    }
 }
 
 /// `await queue.put(item)`.
@@ -571,6 +577,10 @@ impl Steps for Put {
         visitor.object(&self.item)?;
         visit_waiter(self.waits.as_ref(), visitor)
     }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::QueuePut, &self.queue.this().object());
+    }
 }
 
 /// `await queue.join()`.
@@ -603,6 +613,10 @@ impl Steps for Join {
             Some(wait) => wait.visit(visitor),
             None => Ok(()),
         }
+    }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::QueueJoin, &self.queue.this().object());
     }
 }
 

@@ -162,6 +162,25 @@ impl This<'_, Timeout> {
         self.is_exact() && self.dict.has_no_attributes()
     }
 
+    /// When the block is stopped, in seconds of loop time; `None` for never.
+    pub(crate) fn deadline(self) -> Option<f64> {
+        if self.state.get() != State::Entered {
+            return None;
+        }
+        match self.value().when.get()?.to_f64() {
+            Ok(seconds) => Some(seconds),
+            Err(raised) => {
+                raised.discard(); // A time that is no number is not known.
+                None
+            }
+        }
+    }
+
+    /// The task in the block.
+    pub(crate) fn task_within(self) -> Option<Object> {
+        self.value().task.get()
+    }
+
     /// `__aenter__`.
     pub(super) fn enter(self) -> Outcome<()> {
         if self.state.get() != State::Created {

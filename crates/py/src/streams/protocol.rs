@@ -16,6 +16,7 @@ use crate::ffi::{
 use crate::future::Future;
 use crate::imports::imports;
 use crate::sync::{StandsIn, class_attribute, create_future, is_future_cancelled, is_future_done};
+use crate::task::{Maker, Making};
 
 /// The native part of a `StreamReaderProtocol`.
 #[repr(C)]
@@ -235,6 +236,7 @@ impl This<'_, StreamReaderProtocol> {
             Err(raised) => return Err(raised),
         };
         if imports().is_coroutine.call1(&result)?.is_true()? {
+            let _making = Making::by(Maker::Server, 0);
             let task = event_loop.call_method(&originals().names.create_task, &[&result])?;
             self.task.set(task.clone());
             if manners.watches_task {

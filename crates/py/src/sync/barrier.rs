@@ -17,7 +17,9 @@ use crate::ffi::{
     Attribute, Function, GetSet, Native, Object, ObjectCell, Outcome, Own, Progress, Raised,
     Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, sys, text,
 };
+use crate::inspect::Told;
 use crate::originals::{get, originals};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// What a barrier is doing.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -301,6 +303,15 @@ impl Steps for WaitBarrier {
             }
         }
     }
+
+    fn tell(&self, told: &mut Told) {
+        match &self.stage {
+            Stage::Entering(enter) => enter.tell(told),
+            Stage::Blocked(_) | Stage::Waiting { .. } => {
+                told.waits_for(WaitKind::Barrier, &self.barrier.this().object());
+            }
+        }
+    }
 }
 
 /// `await barrier.reset()` and `await barrier.abort()`.
@@ -347,6 +358,10 @@ impl Steps for ChangeBarrier {
         visitor.own(&self.barrier)?;
         visitor.own(&self.condition)?;
         self.enter.visit(visitor)
+    }
+
+    fn tell(&self, told: &mut Told) {
+        self.enter.tell(told);
     }
 }
 

@@ -14,7 +14,9 @@ use crate::ffi::{
     required, sys,
 };
 use crate::imports::imports;
+use crate::inspect::Told;
 use crate::originals::{get, originals};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The native part of a `Condition`.
 #[repr(C)]
@@ -415,6 +417,19 @@ impl Steps for WaitCondition {
             }
         }
     }
+
+    fn tell(&self, told: &mut Told) {
+        match &self.state {
+            Waiting::Not => {}
+            Waiting::ForNotification(_) => {
+                told.waits_for(WaitKind::Condition, &self.condition.this().object());
+            }
+            Waiting::ForLock { acquire, .. } => match acquire {
+                Acquire::Plain(acquire) => acquire.tell(told),
+                Acquire::Named(awaited) => told.then(awaited),
+            },
+        }
+    }
 }
 
 /// `await condition.wait_for(predicate)`.
@@ -471,6 +486,14 @@ impl Steps for WaitForPredicate {
             None => Ok(()),
             Some(OneWait::Plain(wait)) => wait.visit(visitor),
             Some(OneWait::Named(awaited)) => awaited.visit(visitor),
+        }
+    }
+
+    fn tell(&self, told: &mut Told) {
+        match &self.wait {
+            None => {}
+            Some(OneWait::Plain(wait)) => wait.tell(told),
+            Some(OneWait::Named(awaited)) => told.then(awaited),
         }
     }
 }

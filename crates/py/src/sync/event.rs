@@ -12,7 +12,9 @@ use crate::ffi::{
     Attribute, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own, Progress,
     Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, sys,
 };
+use crate::inspect::Told;
 use crate::originals::{get, originals};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The native part of an `Event`.
 #[repr(C)]
@@ -140,6 +142,10 @@ impl Steps for WaitEvent {
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         visitor.own(&self.event)?;
         visit_waiter(self.waits.as_ref(), visitor)
+    }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::Event, &self.event.this().object());
     }
 }
 

@@ -10,6 +10,7 @@ mod condition;
 mod count;
 mod deque;
 mod event;
+mod holder;
 mod lock;
 mod loop_bound;
 mod semaphore;
@@ -21,7 +22,7 @@ pub(crate) use condition::{Condition, WaitCondition, WaitForPredicate};
 pub(crate) use count::Count;
 pub(crate) use deque::Deque;
 pub(crate) use event::{Event, WaitEvent};
-pub(crate) use lock::{AcquireLock, Enter, Exit, Lock};
+pub(crate) use lock::{AcquireLock, Enter, Exit, Lock, forget_holder_of_locks};
 pub(crate) use loop_bound::{
     BoundLoop, create_future, is_cancelled_error, is_future_cancelled, is_future_done, wake,
 };

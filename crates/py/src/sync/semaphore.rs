@@ -15,7 +15,9 @@ use crate::ffi::{
     Own, Progress, Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods,
     none, sys,
 };
+use crate::inspect::Told;
 use crate::originals::{get, originals};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The native part of a `Semaphore`.
 #[repr(C)]
@@ -289,6 +291,10 @@ impl Steps for AcquireSemaphore {
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         visitor.own(&self.semaphore)?;
         visit_waiter(self.waits.as_ref(), visitor)
+    }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::Semaphore, &self.semaphore.this().object());
     }
 }
 
