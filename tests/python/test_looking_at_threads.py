@@ -101,7 +101,8 @@ def sleeping(started, ended):
 def looping(started, ended):
     started()
     number, deadline = 0, time.monotonic() + 1
-    while number % 100_000 or time.monotonic() < deadline: number += 1  # here
+    while number % 100_000 or time.monotonic() < deadline:
+        number += 1  # here
 
 
 def jumping(started, ended):
@@ -117,7 +118,8 @@ def jumping(started, ended):
     thread.start()
     started()
     try:
-        while True: pass  # here
+        while True:
+            pass  # here
     except SystemExit:
         thread.join()
 
@@ -125,7 +127,8 @@ def jumping(started, ended):
 def calling(started, ended):
     deadline = time.monotonic() + 1
     started()
-    while short() < deadline: pass  # here
+    while short() < deadline:
+        pass  # here
 
 
 def short():
@@ -187,7 +190,8 @@ def hashing(started, ended):
 def collecting(started, ended):
     garbage = [[] for _ in range(3_000_000)]
     started()
-    for _ in range(10): gc.collect()  # here
+    for _ in range(10):
+        gc.collect()  # here
     del garbage
 
 

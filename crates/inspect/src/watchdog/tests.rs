@@ -317,6 +317,17 @@ fn time_in_which_nobody_ran_is_nobodys_fault() {
 }
 
 #[test]
+fn a_watchdog_that_waits_for_a_processor_hides_no_block() {
+    let mut scene = Scene::new();
+    scene.begin(Doing::Step, 7);
+    scene.pass(ms(30));
+    scene.eyes.own_delay += ms(200);
+    scene.pause(ms(200));
+    let (report, _) = scene.reports().pop().unwrap();
+    assert!((0.19..0.21).contains(&report.watchdog_delay));
+}
+
+#[test]
 fn a_look_at_others_at_work_is_repeated() {
     let mut scene = Scene::new();
     scene.eyes.cause = Cause::Descheduled;
