@@ -33,7 +33,7 @@ endif
 
 NIGHTLY = $(shell cargo +nightly --version 2>/dev/null)
 REQUIREMENTS := $(wildcard requirements/*.txt)
-SOURCES := $(shell find crates python -type f '(' -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi' -o -name py.typed ')') \
+SOURCES := $(shell find crates python -type f '(' -name '*.rs' -o -name '*.html' -o -name '*.css' -o -name '*.js' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi' -o -name py.typed ')') \
 	Cargo.toml Cargo.lock pyproject.toml
 ENVIRONMENTS := $(VERSIONS:%=.venv/%/requirements.stamp)
 WHEELS := $(VERSIONS:%=.venv/%/wheel.stamp)
@@ -104,6 +104,12 @@ test-hard: build ## Run what takes longer: leaks, AddressSanitizer (where there 
 			asan-conformance 'scripts/with_asan.sh $(PYTHON) $(call CONFORMANCE,$(PYTHON)) --jobs 1') \
 		loom '$(LOOM)' \
 		$(foreach version,$(ENDS),poll-every-turn-$(version) 'FERRIO_POLL_EVERY_TURN=1 $(call CONFORMANCE,$(version)) --jobs 1')
+
+.PHONY: test-web
+test-web: VERSIONS := $(PYTHON)
+test-web: need-rust say-pythons .venv/$(PYTHON)/wheel.stamp ## Look at the web page in a headless Chromium; what it looks like is kept in build/screenshots
+	@scripts/need_chromium.sh
+	@.venv/$(PYTHON)/bin/python -m pytest --quiet tests/web
 
 .PHONY: test-apps
 test-apps: VERSIONS := $(PYTHON)

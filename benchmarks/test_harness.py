@@ -181,6 +181,14 @@ def test_a_loop_with_its_names_installed_takes_part_where_they_are_used() -> Non
     assert contestants(cases["echo-protocol-1k-1"], loops) == ["asyncio", "ferrio", FLOOR]
 
 
+def test_connections_without_a_loop_take_part_where_there_are_some() -> None:
+    """The other cases would measure the loop below."""
+    cases = registered()
+    loops = ["uvloop", "aiofastnet"]
+    assert contestants(cases["gather-100"], loops) == ["uvloop"]
+    assert contestants(cases["echo-protocol-1k-1"], loops) == [*loops, FLOOR]
+
+
 def test_only_the_process_that_measures_installs() -> None:
     """Asking for the factory changes nothing; a worker has ferrio's names in asyncio."""
     pytest.importorskip("ferrio")

@@ -12,7 +12,7 @@ environment=.venv/bench-$version
 "$here/install_wheel.sh" "$version" "$environment"
 # These have wheels for some versions of Python only, and building them takes longer than a
 # benchmark: where there is none they are left out, and the benchmark says which loops it has.
-for loop in rsloop zuvloop; do
+for loop in rsloop zuvloop aiofastnet; do
     if ! "$environment/bin/python" -m pip install --quiet --disable-pip-version-check \
         --only-binary :all: "$loop" 2>/dev/null; then
         echo "$loop has no wheel for Python $version: the benchmarks do without it"

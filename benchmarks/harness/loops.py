@@ -28,6 +28,8 @@ class Loop:
     """Takes its factory from its package."""
     package: str | None = None
     """The package that it comes from; None when that has its name."""
+    networks_only: bool = False
+    """Whether its connections alone are its own, so that the other cases would measure another."""
     installs: bool = False
     """Whether its package's `install()` puts what is its own in the place of asyncio's names."""
 
@@ -66,12 +68,21 @@ def _new_event_loop(package: ModuleType) -> LoopFactory:
     return cast(LoopFactory, package.new_event_loop)
 
 
+def _uvloop_with_its_connections(package: ModuleType) -> LoopFactory:
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ImportError as error:
+        raise LoopMissing(f"uvloop cannot be imported: {error}") from error
+    return cast(LoopFactory, package.loop_factory(uvloop.new_event_loop))
+
+
 LOOPS: dict[str, Loop] = {
     loop.name: loop
     for loop in (
         # The class and not asyncio.new_event_loop, which answers for whatever policy is set.
         Loop("asyncio", lambda package: cast(LoopFactory, package.SelectorEventLoop)),
         Loop("uvloop", _new_event_loop),
+        Loop("aiofastnet", _uvloop_with_its_connections, networks_only=True),
         Loop("rloop", _new_event_loop),
         Loop("rsloop", _new_event_loop),
         Loop("zuvloop", _new_event_loop),
@@ -83,7 +94,8 @@ LOOPS: dict[str, Loop] = {
 
 ferrio takes part twice: as a loop under asyncio's own gather, locks, queues and so on, which is
 what `loop_factory=ferrio.new_event_loop` gives a program, and with `ferrio.install()`, which
-replaces those names too.
+replaces those names too. aiofastnet is no loop: it gives another one's, here uvloop's, connections
+of its own.
 """
 
 FLOOR = "floor"

@@ -79,6 +79,8 @@ def run_rounds(
 def contestants(case: Case, loops: Iterable[str]) -> list[str]:
     """Who takes part in a case: the loops it can have, and in the echo cases the floor."""
     taking_part = [loop for loop in loops if case.uses_names or not LOOPS[loop].installs]
+    if not isinstance(case, EchoCase | WebCase):
+        taking_part = [loop for loop in taking_part if not LOOPS[loop].networks_only]
     if isinstance(case, EchoCase) and case.has_floor:
         return [*taking_part, FLOOR]
     if isinstance(case, ServiceCase):

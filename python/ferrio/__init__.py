@@ -58,7 +58,9 @@ from ferrio._ferrio import (
     wait_for,
 )
 from ferrio.installation import install, uninstall
+from ferrio.live_server import LiveServer, serve_metrics
 from ferrio.loop import EventLoop
+from ferrio.measuring import metrics
 from ferrio.policy import get_event_loop, new_event_loop
 from ferrio.runner import Runner, run
 from ferrio.streams import (
@@ -67,6 +69,8 @@ from ferrio.streams import (
     start_server,
     start_unix_server,
 )
+from ferrio.telemetry import instrument_opentelemetry
+from ferrio.tls import tls_backend
 from ferrio.watchdog import blocks, on_block
 
 __version__ = "0.1.0"
@@ -132,6 +136,7 @@ __all__ = [
     "EventLoop",
     "Future",
     "LifoQueue",
+    "LiveServer",
     "Lock",
     "PriorityQueue",
     "Queue",
@@ -149,17 +154,21 @@ __all__ = [
     "gather",
     "get_event_loop",
     "install",
+    "instrument_opentelemetry",
+    "metrics",
     "new_event_loop",
     "on_block",
     "open_connection",
     "open_unix_connection",
     "run",
+    "serve_metrics",
     "shield",
     "sleep",
     "start_server",
     "start_unix_server",
     "timeout",
     "timeout_at",
+    "tls_backend",
     "uninstall",
     "wait",
     "wait_for",

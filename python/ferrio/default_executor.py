@@ -60,13 +60,13 @@ class DefaultExecutor(concurrent.futures.ThreadPoolExecutor):
         with self._shutdown_lock:
             if standard._shutdown:
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-            wants_thread = self.pool.submit(call)
-        if wants_thread:
-            self.start_worker()
+            ticket = self.pool.submit(call)
+        if ticket is not None:
+            self.start_worker(ticket)
         return call.future
 
-    def start_worker(self) -> None:
-        """Start the thread that the pool wants.
+    def start_worker(self, ticket: int) -> None:
+        """Start the thread that the pool wants for the job with that ticket.
 
         Raises RuntimeError when there can be none and no other thread comes to the job.
         """
@@ -85,7 +85,7 @@ class DefaultExecutor(concurrent.futures.ThreadPoolExecutor):
                 # An interrupt, say, that came when the thread had been started.
                 self._remember(thread)
                 raise
-            if self.pool.thread_failed() or not isinstance(error, Exception):
+            if self.pool.thread_failed(ticket) or not isinstance(error, Exception):
                 raise
 
     def _remember(self, thread: threading.Thread) -> None:

@@ -82,10 +82,10 @@ class ExecutorPart(LoopPart):
             self._use_thread_pool(getattr(self._default_executor, "pool", None))
         return self._default_executor
 
-    def _start_worker(self) -> None:
+    def _start_worker(self, ticket: int) -> None:
         """Start the thread that the default executor wants for what it was just given."""
         executor: Any = self._default_executor
-        executor.start_worker()
+        executor.start_worker(ticket)
 
     def _check_executor(self) -> None:
         """Raise RuntimeError once the loop is closed or has shut its blocking work down."""

@@ -255,14 +255,17 @@ class Listener:
                 return
             except ConnectionAbortedError:
                 # This peer went away while it was queued. Others may wait behind it.
+                self._loop._count_accept(False)
                 continue
             except OSError as error:
+                self._loop._count_accept(False)
                 if error.errno not in _OUT_OF_RESOURCES:
                     raise
                 self._back_off(error)
                 return
             if connection is None:
                 return
+            self._loop._count_accept(True)
             self._take(connection, extra)
 
     def _accept(self) -> tuple[Any, dict[str, Any] | None]:

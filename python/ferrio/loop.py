@@ -9,7 +9,7 @@ from asyncio.log import logger
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
-from ferrio import _ferrio, forking, watchdog
+from ferrio import _ferrio, forking, live_server, watchdog
 from ferrio.async_generators import AsyncGeneratorPart
 from ferrio.datagrams import DatagramsPart
 from ferrio.debugging import DebuggingPart
@@ -44,6 +44,7 @@ class EventLoop(
         # The generator hooks of the thread, to be put back when the loop stops.
         self._hooks_to_restore: Any = None
         forking.remember(self)
+        live_server.serve_if_wanted()
         watchdog.watch(self)
 
     def __repr__(self) -> str:

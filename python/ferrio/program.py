@@ -15,11 +15,14 @@ import sys
 import types
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ferrio import __version__, watchdog
 from ferrio.children import install_in_children
 from ferrio.installation import install
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 _DESCRIPTION = """\
 Run an asyncio program on ferrio, as "python" itself would run it.
@@ -28,12 +31,15 @@ Without a program: asyncio's interactive console, on ferrio."""
 # Seconds: what blocks a loop for longer is told of, if standard error is a terminal.
 _WATCHDOG = 0.25
 
+# Options of ferrio's that take the next word, unless it is attached by "=".
+_OPTIONS_WITH_VALUE = ("--web",)
+
 
 def main() -> None:
     """Do what the command line says; the entry point of ``ferrio`` and ``python -m ferrio``."""
     own_arguments, command = _split_command_line(sys.argv[1:])
     watchdog.choice.default = _WATCHDOG
-    _parse_options(own_arguments)
+    _follow_options(own_arguments)
     install()
     install_in_children()
     if not command:
@@ -56,15 +62,33 @@ def _split_command_line(arguments: list[str]) -> tuple[list[str], list[str]]:
     As with plain Python the program begins with the first word that is no option, or with
     ``-m`` or ``-c``, which may have their value attached to them.
     """
+    is_value = False
     for index, argument in enumerate(arguments):
-        if argument == "-" or not argument.startswith("-") or argument[:2] in ("-m", "-c"):
+        is_option = (
+            argument.startswith("-") and argument != "-" and argument[:2] not in ("-m", "-c")
+        )
+        if not is_option and not is_value:
             return arguments[:index], arguments[index:]
+        is_value = argument in _OPTIONS_WITH_VALUE
     return arguments, []
 
 
-def _parse_options(arguments: list[str]) -> None:
+def _follow_options(arguments: list[str]) -> None:
+    """Do what the options of ferrio's say."""
     if not arguments:
         return
+    options = _parse_options(arguments)
+    watchdog.choice.is_silenced = options.no_watchdog
+    if options.web is not None:
+        from ferrio import live_server
+
+        try:
+            live_server.want(options.web)
+        except ValueError as error:
+            _fail(f"argument --web: {error}")
+
+
+def _parse_options(arguments: list[str]) -> Namespace:
     # Every program would pay for this import, and hardly any has a use for it.
     import argparse
 
@@ -78,6 +102,12 @@ def _parse_options(arguments: list[str]) -> None:
         "-V", "--version", action="version", version=_version(), help="show the versions and exit"
     )
     parser.add_argument(
+        "--web",
+        metavar="address",
+        help="serve a live page, JSON and Prometheus' text at HOST:PORT; "
+        "the page's URL is printed on stderr",
+    )
+    parser.add_argument(
         "--no-watchdog",
         action="store_true",
         help=f"do not tell of what blocks an event loop for longer than {_WATCHDOG * 1000:.0f} ms",
@@ -87,7 +117,7 @@ def _parse_options(arguments: list[str]) -> None:
     program.add_argument("-m", metavar="module", help="a module or package, found on sys.path")
     program.add_argument("-c", metavar="command", help="the program itself, as a string")
     program.add_argument("arguments", nargs="*", help="what the program finds in sys.argv[1:]")
-    watchdog.choice.is_silenced = parser.parse_args(arguments).no_watchdog
+    return parser.parse_args(arguments)
 
 
 def _version() -> str:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from ferrio import _ferrio
 
 # How many lookups of one loop are made at the same time; as many as the largest default executor
 # of Python's would make.
@@ -22,6 +25,8 @@ class _Lookup(NamedTuple):
     arguments: tuple[Any, ...]
     # Whom to tell; belongs to the loop's thread.
     answer: asyncio.Future[Any]
+    # Nanoseconds on the monotonic clock.
+    submitted: int
 
 
 class ResolverThreads:
@@ -42,7 +47,7 @@ class ResolverThreads:
         self._ending: list[threading.Thread] = []
 
     def submit(
-        self, loop: asyncio.AbstractEventLoop, function: Callable[..., Any], *arguments: Any
+        self, loop: _ferrio.EventLoop, function: Callable[..., Any], *arguments: Any
     ) -> asyncio.Future[Any]:
         """Call ``function(*arguments)`` in a thread; return a future of the loop for its outcome.
 
@@ -52,7 +57,8 @@ class ResolverThreads:
         answer: asyncio.Future[Any] = loop.create_future()
         with self._lock:
             self._ending = [thread for thread in self._ending if thread.is_alive()]
-            self._waiting.append(_Lookup(function, arguments, answer))
+            self._waiting.append(_Lookup(function, arguments, answer, time.monotonic_ns()))
+            loop._count_lookup()
             if len(self._working) >= MOST_THREADS:
                 return answer
             thread = threading.Thread(target=self._work, name="ferrio-resolver")
@@ -126,11 +132,15 @@ class ResolverThreads:
             return
         result: Any = None
         error: BaseException | None = None
+        begun = time.monotonic_ns()
         try:
             result = lookup.function(*lookup.arguments)
         except BaseException as raised:
             error = raised
-        loop = lookup.answer.get_loop()
+        loop: Any = lookup.answer.get_loop()
+        loop._count_lookup_made(
+            begun - lookup.submitted, time.monotonic_ns() - begun, error is not None
+        )
         try:
             loop.call_soon_threadsafe(_settle, lookup.answer, result, error)
         except RuntimeError:

@@ -11,7 +11,7 @@ import asyncio
 import socket
 import warnings
 from asyncio import constants
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ferrio import _ferrio
 from ferrio.loop_part import LoopPart
@@ -24,6 +24,16 @@ else:
         import ssl
     except ImportError:
         ssl = None
+
+
+def tls_backend() -> Literal["memory-bio"] | None:
+    """Return how TLS connections of ferrio's loops are encrypted, from any thread.
+
+    ``"memory-bio"``: by the ``ssl.SSLObject`` that the user's context makes, with what comes from
+    and goes to the socket in its two ``ssl.MemoryBIO``. None if this Python was built without
+    OpenSSL.
+    """
+    return None if ssl is None else "memory-bio"
 
 
 class TlsOptions(NamedTuple):

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextvars
 import gc
 import inspect
+import threading
 import weakref
 
 import pytest
@@ -557,3 +558,38 @@ def test_a_chain_of_futures_can_be_dropped(loop):
     reference = weakref.ref(future)
     del future, outer
     assert reference() is None
+
+
+def test_another_thread_frees_what_it_drops_at_once(loop):
+    """How deep one thread is in freeing a chain is nothing to another."""
+    inside, done = threading.Event(), threading.Event()
+
+    class Last:
+        def __del__(self):
+            inside.set()
+            assert done.wait(20)
+
+    def chain(length, last):
+        for _ in range(length):
+            future = loop.create_future()
+            future.set_result(last)
+            last = future
+        return last
+
+    class Short:
+        pass
+
+    # Python's own trashcan and ours have the same limit: this one stops just below it.
+    deep = [chain(49, Last())]
+    thread = threading.Thread(target=deep.clear)
+    thread.start()
+    try:
+        assert inside.wait(20)
+        short = Short()
+        reference = weakref.ref(short)
+        other = chain(3, short)
+        del short, other
+        assert reference() is None
+    finally:
+        done.set()
+        thread.join()

@@ -2,10 +2,12 @@
 
 import asyncio
 import collections.abc
+import copy
 import gc
 import inspect
 import pickle
 import sys
+import types
 import weakref
 
 import pytest
@@ -69,6 +71,64 @@ def test_methods_are_methods(library):
     assert lock.acquire.__self__ is lock
     assert lock.acquire == lock.acquire
     assert type(lock).acquire is not lock.acquire
+
+
+@pytest.mark.parametrize("name", ["__aenter__", "__aexit__", "acquire"])
+def test_methods_of_with_blocks_are_methods(library, name):
+    lock, other = library.Lock(), library.Lock()
+    method = getattr(lock, name)
+    assert inspect.ismethod(method)
+    assert isinstance(method, types.MethodType)
+    assert method.__self__ is lock
+    assert method.__func__ is getattr(type(lock), name)
+    assert method.__name__ == name
+    assert method.__qualname__ == method.__func__.__qualname__
+    assert method.__doc__ == method.__func__.__doc__
+    assert method.__module__ == method.__func__.__module__
+    assert inspect.iscoroutinefunction(method)
+    assert method == getattr(lock, name)
+    assert hash(method) == hash(getattr(lock, name))
+    assert method != getattr(other, name)
+    assert method != 1
+    assert {method: 1}[getattr(lock, name)] == 1
+    assert weakref.ref(method)() is method
+    assert repr(method) == f"<bound method {method.__qualname__} of {lock!r}>"
+    with pytest.raises(AttributeError):
+        method.anything = 1
+    with pytest.raises(AttributeError, match="nothing"):
+        method.nothing  # noqa: B018
+    with pytest.raises(TypeError):
+        method(1, 2, 3, 4, 5, 6, 7, 8)
+    with pytest.raises(TypeError):
+        method(unknown=1)
+    copied = copy.deepcopy(method)
+    assert copied.__self__ is not lock
+    assert type(copied.__self__) is type(lock)
+    assert getattr(super(type(lock), lock), "__init__", None) is not None
+
+
+def test_a_method_in_a_cycle_is_collected(library):
+    lock = library.Lock()
+    lock.enter = lock.__aenter__
+    reference = weakref.ref(lock)
+    del lock
+    gc.collect()
+    assert reference() is None
+
+
+def test_with_blocks_by_hand(library, loop):
+    async def main():
+        lock = library.Lock()
+        enter, leave = lock.__aenter__, lock.__aexit__
+        assert await enter() is None
+        assert lock.locked()
+        assert await leave(None, None, None) is None
+        assert not lock.locked()
+        assert await enter() is None
+        assert await leave(exc_type=None, exc=None, tb=None) is None
+        assert not lock.locked()
+
+    loop.run_until_complete(main())
 
 
 def test_a_coroutine_is_one(library):

@@ -192,6 +192,31 @@ def test_closed_where_it_waits(make, loop):
     loop.run_until_complete(main())
 
 
+def test_closed_while_somebody_holds_the_lock(make, loop):
+    """It cannot wait for the lock, so close() fails; but it is not one of the tasks any more."""
+
+    async def main():
+        barrier = make(2)
+        coroutine = barrier.wait()
+        coroutine.send(None)
+        assert barrier.n_waiting == 1
+        await barrier._cond.acquire()
+        with pytest.raises(RuntimeError, match="coroutine ignored GeneratorExit"):
+            coroutine.close()
+        assert barrier._count == 0
+        assert barrier.n_waiting == 0
+        coroutine.close()
+        # As asyncio's does, it has let go of the lock that it does not hold.
+        assert not barrier._cond.locked()
+        del coroutine
+        # And it stands in nobody's list: the next one gets the lock at once.
+        await asyncio.wait_for(barrier._cond.acquire(), 10)
+        barrier._cond.release()
+        assert sorted(await asyncio.gather(barrier.wait(), barrier.wait())) == [0, 1]
+
+    loop.run_until_complete(main())
+
+
 def test_a_cycle_is_collected(make):
     barrier = make(2)
     barrier.itself = barrier

@@ -1004,3 +1004,21 @@ def test_never_awaited(library, loop):
     with pytest.warns(RuntimeWarning, match="StreamReader.readline' was never awaited"):
         reader.readline()
         gc.collect()
+
+
+@pytest.mark.parametrize("name", ["read", "readexactly"])
+def test_who_reads_nothing_does_not_let_the_transport_go_on(library, loop, name):
+    async def main():
+        reader = library.StreamReader(limit=4, loop=loop)
+        transport = Transport()
+        reader.set_transport(transport)
+        reader.feed_data(b"0123456789")
+        assert transport.log == ["pause"]
+        # What somebody takes out by the back door is noticed with the next read.
+        del reader._buffer[4:]
+        assert await getattr(reader, name)(0) == b""
+        assert transport.log == ["pause"]
+        assert await getattr(reader, name)(1) == b"0"
+        assert transport.log == ["pause", "resume"]
+
+    loop.run_until_complete(main())

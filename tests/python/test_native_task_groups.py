@@ -588,3 +588,31 @@ def test_its_parent_awaits_its_tasks(library, run, task_class, implementation):
         assert not graph.awaited_by
 
     run(main())
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="since 3.14 any keyword is the loop's matter"
+)
+def test_every_argument_by_name(library, run):
+    async def main():
+        began = []
+
+        async def work():
+            began.append(True)
+            return "done"
+
+        async with library.TaskGroup() as group:
+            eager = group.create_task(coro=work(), eager_start=True)
+            assert began == [True]
+            lazy = group.create_task(name="lazy", coro=work(), eager_start=False)
+            assert began == [True]
+            coroutine = work()
+            with pytest.raises(TypeError):
+                group.create_task(coroutine, coro=coroutine)
+            coroutine.close()
+            with pytest.raises(TypeError):
+                group.create_task(eager_start=True)
+        assert lazy.get_name() == "lazy"
+        return eager.result(), lazy.result()
+
+    assert run(main()) == ("done", "done")

@@ -567,3 +567,81 @@ def test_early_names_go_on_working_after_install(library, run):
     finally:
         ferrio.uninstall()
     assert asyncio.timeouts.timeout is not ferrio.timeout
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="wait_for() awaits what it is given")
+class TestContextsOfErrors:
+    """Up to 3.11 what is raised where a cancellation is being handled has it as its context."""
+
+    def test_of_what_had_failed(self, library, run):
+        async def main():
+            inner = asyncio.get_running_loop().create_future()
+            waiting = asyncio.ensure_future(library.wait_for(inner, 60))
+            await asyncio.sleep(0)
+            inner.set_exception(error := ValueError("failed"))
+            waiting.cancel("stop")
+            with pytest.raises(ValueError, match="failed") as caught:
+                await waiting
+            assert caught.value is error
+            assert type(error.__context__) is asyncio.CancelledError
+
+        run(main())
+
+    def test_of_another_cancellation(self, library, run):
+        async def main():
+            release = asyncio.Event()
+
+            async def stubborn():
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    await release.wait()
+
+            waiting = asyncio.ensure_future(library.wait_for(stubborn(), 60))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            caught = []
+
+            async def watch():
+                try:
+                    await waiting
+                except asyncio.CancelledError as error:
+                    caught.append(error)
+
+            watching = asyncio.ensure_future(watch())
+            await asyncio.sleep(0)
+            waiting.cancel("first")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            waiting.cancel("second")
+            await watching
+            release.set()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            return contexts(caught[0])
+
+        assert run(main()) == ["CancelledError: second", "CancelledError: first"]
+
+    def test_nothing_is_handled_afterwards(self, library, run):
+        async def main():
+            inner = asyncio.get_running_loop().create_future()
+            waiting = asyncio.ensure_future(library.wait_for(inner, 60))
+            await asyncio.sleep(0)
+            inner.set_result("done")
+            waiting.cancel()
+            assert await waiting == "done"
+            assert sys.exc_info() == (None, None, None)
+            with pytest.raises(KeyError) as caught:
+                raise KeyError
+            assert caught.value.__context__ is None
+
+        run(main())
+
+
+def contexts(error):
+    """Return an error and its contexts, as text."""
+    chain = []
+    while error is not None:
+        chain.append(f"{type(error).__name__}: {error}")
+        error = error.__context__
+    return chain

@@ -9,12 +9,29 @@ import textwrap
 import threading
 import warnings
 import weakref
+from unittest import mock
 
 import pytest
 
 import ferrio
 from ferrio import natives
 from ferrio.registry import TaskRegistry
+
+# The classes that are native, and how to make an instance.
+CLASSES = {
+    "Barrier": lambda each: each(2),
+    "BoundedSemaphore": lambda each: each(2),
+    "Condition": lambda each: each(),
+    "Event": lambda each: each(),
+    "LifoQueue": lambda each: each(),
+    "Lock": lambda each: each(),
+    "PriorityQueue": lambda each: each(),
+    "Queue": lambda each: each(),
+    "Semaphore": lambda each: each(2),
+    "StreamReader": lambda each: each(loop=mock.Mock()),
+    "TaskGroup": lambda each: each(),
+    "Timeout": lambda each: each(None),
+}
 
 
 async def loop_and_context():
@@ -170,6 +187,56 @@ class TestInstall:
         ferrio.uninstall()
         assert {name: getattr(asyncio, name) for name in natives.NAMES} == originals
         assert asyncio.run(native.get()) == 1
+
+    @pytest.mark.parametrize("name", [*CLASSES])
+    def test_what_was_made_before_is_an_instance_of_what_comes_after(self, name):
+        original = getattr(asyncio, name)
+        derived = type("Derived", (original,), {})
+        early = [CLASSES[name](each) for each in (original, derived)]
+        ferrio.install()
+        native = getattr(asyncio, name)
+        assert native is not original
+        late = [CLASSES[name](each) for each in (native, type("Derived", (native,), {}))]
+        for made in early + late:
+            assert isinstance(made, native)
+            assert isinstance(made, original)
+        assert issubclass(original, native)
+        assert issubclass(derived, native)
+        # Of a class derived from the new name only its own are instances.
+        assert [isinstance(made, type(late[1])) for made in early + late] == [
+            *(False, False, False, True)
+        ]
+        assert not isinstance(object(), native)
+        assert not isinstance(asyncio.sleep, native)
+
+    def test_other_kinds_are_not_mixed_up(self):
+        early = asyncio.Queue(), asyncio.LifoQueue(), asyncio.Semaphore()
+        ferrio.install()
+        assert isinstance(early[1], asyncio.Queue)
+        assert not isinstance(early[0], asyncio.LifoQueue)
+        assert not isinstance(early[1], asyncio.PriorityQueue)
+        assert not isinstance(early[2], asyncio.BoundedSemaphore)
+        assert not isinstance(early[2], asyncio.Lock)
+
+    def test_a_native_class_may_be_derived_from_with_an_abstract_one(self):
+        class Closes(abc.ABC):
+            @abc.abstractmethod
+            def close(self): ...
+
+        class Pool(ferrio.Queue, Closes):
+            def close(self):
+                return "closed"
+
+        class Abstract(ferrio.Queue, Closes):
+            pass
+
+        pool = Pool()
+        assert pool.close() == "closed"
+        assert isinstance(pool, Closes)
+        assert isinstance(pool, ferrio.Queue)
+        assert issubclass(Pool, Closes)
+        assert not isinstance(ferrio.Queue(), Closes)
+        assert Abstract.__abstractmethods__ == {"close"}
 
     def test_a_name_that_somebody_else_replaced_stays(self, monkeypatch):
         ferrio.install()

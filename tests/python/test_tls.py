@@ -10,6 +10,7 @@ import weakref
 
 import pytest
 
+import ferrio
 from connected import BufferedRecorder, Recorder, run_until
 from package_support import tls_contexts
 from tls_peer import Clients, TlsConnection
@@ -452,3 +453,12 @@ def certificate_file():
     if (directory / "certdata").is_dir():
         directory /= "certdata"
     return directory / "keycert3.pem"
+
+
+def test_the_backend_is_told():
+    assert ferrio.tls_backend() == "memory-bio"
+
+
+def test_the_backend_of_a_python_without_openssl(monkeypatch):
+    monkeypatch.setattr("ferrio.tls.ssl", None)
+    assert ferrio.tls_backend() is None

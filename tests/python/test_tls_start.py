@@ -147,7 +147,8 @@ def test_a_stream_reader_that_has_the_first_record_already(loop, implementation)
         assert await reader.readline() == b"STARTTLS\n"
         assert reader._buffer
         await writer.start_tls(server_context)
-        assert not reader._buffer
+        # Nothing of what came encrypted; the peer may have spoken already.
+        assert bytes(reader._buffer) in (b"", b"word\n")
         writer.write(b"secret: " + await reader.readline())
         await writer.drain()
         writer.close()

@@ -75,7 +75,8 @@ impl VirtualClock {
 
 /// `CLOCK_MONOTONIC` now. Read through the vDSO, so it is no system call.
 #[inline]
-pub(crate) fn monotonic_now() -> Instant {
+#[must_use]
+pub fn monotonic_now() -> Instant {
     let time = clock_gettime(ClockId::Monotonic);
     Instant::from_nanos(time.tv_sec * 1_000_000_000 + time.tv_nsec)
 }

@@ -34,6 +34,32 @@ pub trait Driver<T> {
         wait()
     }
 
+    /// A wait begins at `now`, on the monotonic clock, that may last; what the loop did before it
+    /// ends here. Not told of a look at what is there already.
+    #[inline]
+    fn begin_wait(&mut self, now: Instant) {
+        let _ = now;
+    }
+
+    /// A wait or a look has ended at `now`, on the monotonic clock.
+    #[inline]
+    fn polled(&mut self, now: Instant) {
+        let _ = now;
+    }
+
+    /// Timers were found due, the first of them this long after it was: after its deadline or, if
+    /// that is later, the turn that did not find it.
+    #[inline]
+    fn timers_due(&mut self, late: Duration) {
+        let _ = late;
+    }
+
+    /// A turn is about to run so many entries.
+    #[inline]
+    fn begin_batch(&mut self, event_loop: &EventLoop<T>, count: usize) {
+        let _ = (event_loop, count);
+    }
+
     /// A signal handler interrupted the wait. The turn goes on without events.
     ///
     /// # Errors

@@ -67,8 +67,12 @@ pub struct EventLoop<T> {
     /// Made when it is first asked for.
     signals: RefCell<Option<SignalPipe>>,
     policy: PollPolicy,
+    /// When a turn has last looked for due timers, on the loop's clock.
+    timers_seen: Cell<Instant>,
     /// Set by [`EventLoop::stop`], unset when a run ends.
     stopping: Cell<bool>,
+    /// See [`EventLoop::turn_moment`].
+    turn_moment: Cell<Instant>,
     /// Set by [`EventLoop::abandon`], for ever.
     abandoned: Cell<bool>,
 }
@@ -78,8 +82,13 @@ pub struct EventLoop<T> {
 enum Plan {
     /// Not at all, at this time on the monotonic clock.
     Skip { now: Instant },
-    /// By a wait of this length; `None` for ever.
-    Poll { timeout: Option<Duration> },
+    /// By a look that does not wait.
+    PollNow,
+    /// By a wait of this length, `None` for ever, that begins at this time on the monotonic clock.
+    Wait {
+        timeout: Option<Duration>,
+        now: Instant,
+    },
 }
 
 /// How a turn stands when it has its I/O events.
@@ -89,12 +98,6 @@ struct Collected {
     now: Instant,
     /// The wait ended without any event, and the turn without ready entries so far.
     is_idle: bool,
-}
-
-impl Plan {
-    const POLL_NOW: Self = Self::Poll {
-        timeout: Some(Duration::ZERO),
-    };
 }
 
 impl<T> EventLoop<T> {
@@ -118,7 +121,9 @@ impl<T> EventLoop<T> {
             events: RefCell::default(),
             signals: RefCell::default(),
             policy: PollPolicy::new(options.poll_every_turn),
+            timers_seen: Cell::new(Instant::ZERO),
             stopping: Cell::new(false),
+            turn_moment: Cell::new(Instant::ZERO),
             abandoned: Cell::new(false),
         })
     }
@@ -128,6 +133,14 @@ impl<T> EventLoop<T> {
     #[must_use]
     pub fn now(&self) -> Instant {
         self.clock.now()
+    }
+
+    /// When the turn's batch began, on the monotonic clock whatever the loop's own is: a moment
+    /// that costs nothing to know.
+    #[inline]
+    #[must_use]
+    pub fn turn_moment(&self) -> Instant {
+        self.turn_moment.get()
     }
 
     /// Queues an entry to run on the next turn, or on this one when its batch has not begun.
@@ -358,10 +371,17 @@ impl<T> EventLoop<T> {
                 now,
                 is_idle: false,
             },
-            Plan::Poll { timeout } => self.wait_and_collect(driver, timeout)?,
+            Plan::PollNow => self.wait_and_collect(driver, Some(Duration::ZERO))?,
+            Plan::Wait { timeout, now } => {
+                driver.begin_wait(now);
+                self.wait_and_collect(driver, timeout)?
+            }
         };
+        self.turn_moment.set(collected.now);
         self.collect_timers(driver, collected)?;
-        self.drain(driver, self.ready.len())?;
+        let count = self.ready.len();
+        driver.begin_batch(self, count);
+        self.drain(driver, count)?;
         if matches!(plan, Plan::Skip { .. }) && self.is_stopping() {
             self.make_up_for_skipped_poll(driver)?;
         }
@@ -373,24 +393,30 @@ impl<T> EventLoop<T> {
         if !self.ready.is_empty() || self.is_stopping() {
             return Ok(self.plan_busy_turn(forced));
         }
-        let timeout = match (&self.clock, self.next_deadline()) {
-            (_, None) => None,
-            (Clock::Virtual(_), Some(_)) => Some(Duration::ZERO),
+        match (&self.clock, self.next_deadline()) {
+            (_, None) => Ok(Plan::Wait {
+                timeout: None,
+                now: monotonic_now(),
+            }),
+            (Clock::Virtual(_), Some(_)) => Ok(Plan::PollNow),
             (Clock::Monotonic, Some(deadline)) => {
-                let now = driver.now(self, self.now())?;
-                Some(deadline.saturating_since(now).min(LONGEST_WAIT))
+                let now = self.now();
+                let timeout = deadline.saturating_since(driver.now(self, now)?);
+                Ok(Plan::Wait {
+                    timeout: Some(timeout.min(LONGEST_WAIT)),
+                    now,
+                })
             }
-        };
-        Ok(Plan::Poll { timeout })
+        }
     }
 
     fn plan_busy_turn(&self, forced: bool) -> Plan {
         if forced || self.is_stopping() || self.injector.is_pending() {
-            return Plan::POLL_NOW;
+            return Plan::PollNow;
         }
         let now = monotonic_now();
         if self.policy.wants_poll(now) {
-            Plan::POLL_NOW
+            Plan::PollNow
         } else {
             Plan::Skip { now }
         }
@@ -408,6 +434,7 @@ impl<T> EventLoop<T> {
         let waited = driver.wait(timeout, || reactor.wait(&mut events, timeout));
         self.ready.append_with(|ready| self.injector.drain(ready));
         let now = monotonic_now();
+        driver.polled(now);
         self.policy.polled(now, events.iter().any(is_io));
         let is_quiet = waited.is_ok() && events.is_empty();
         let told = match waited {
@@ -472,6 +499,7 @@ impl<T> EventLoop<T> {
         collected: Collected,
     ) -> Result<(), D::Error> {
         if self.timers.borrow().is_empty() {
+            self.timers_seen.set(self.clock.at(collected.now));
             return Ok(());
         }
         if collected.is_idle && !self.is_stopping() {
@@ -479,9 +507,16 @@ impl<T> EventLoop<T> {
         }
         let now = driver.now(self, self.clock.at(collected.now))?;
         let due = now.saturating_add(CLOCK_RESOLUTION);
+        // A timer that is due now was not so, or not set, when the turn before looked.
+        let since = self.timers_seen.replace(now);
         let mut timers = self.timers.borrow_mut();
+        let first = timers.next_deadline().filter(|&deadline| deadline <= due);
         while let Some(entry) = timers.pop_due(due) {
             self.ready.push(entry);
+        }
+        drop(timers);
+        if let Some(deadline) = first {
+            driver.timers_due(now.saturating_since(deadline.max(since)));
         }
         Ok(())
     }

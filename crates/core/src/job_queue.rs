@@ -39,10 +39,15 @@ pub enum Pushed {
     Taken,
     /// [`JobQueue::announce`] is to be called, soon.
     Unannounced,
-    /// One more thread is to be started and to call [`JobQueue::next`]. It is counted already;
+    /// One more thread is to be started, to call [`JobQueue::thread_began`] and then
+    /// [`JobQueue::next`] until that gives nothing. It is counted already;
     /// [`JobQueue::thread_failed`] says that there is none.
-    WantsThread,
+    WantsThread(Ticket),
 }
+
+/// Which job it was that a thread was wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(pub u64);
 
 /// How many there are of what, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +69,12 @@ pub struct JobQueue<J> {
 }
 
 struct State<J> {
-    jobs: VecDeque<J>,
+    jobs: VecDeque<(Ticket, J)>,
+    /// The next job's ticket.
+    next: u64,
     threads: usize,
+    /// Of `threads`, those that have begun: the others may yet turn out not to be there.
+    begun: usize,
     /// Of `threads`, those that wait.
     idle: usize,
     /// Of `idle`, those that look again by themselves.
@@ -92,7 +101,9 @@ impl<J> JobQueue<J> {
         Self {
             state: Mutex::new(State {
                 jobs: VecDeque::new(),
+                next: 0,
                 threads: 0,
+                begun: 0,
                 idle: 0,
                 warm: 0,
                 unannounced: 0,
@@ -113,13 +124,15 @@ impl<J> JobQueue<J> {
         if state.shut_down {
             return Err(job);
         }
-        state.jobs.push_back(job);
+        let ticket = Ticket(state.next);
+        state.next += 1;
+        state.jobs.push_back((ticket, job));
         if state.jobs.len() > state.idle {
             if state.threads >= self.max_threads {
                 return Ok(Pushed::Taken);
             }
             state.threads += 1;
-            return Ok(Pushed::WantsThread);
+            return Ok(Pushed::WantsThread(ticket));
         }
         // Every job that waits may have a warm thread to itself: which one was woken for another
         // job is not known.
@@ -146,16 +159,21 @@ impl<J> JobQueue<J> {
         }
     }
 
-    /// The thread that was wanted could not be started. Gives the newest job back if there is no
-    /// other thread to do it.
-    pub fn thread_failed(&self) -> Option<J> {
+    /// The thread that was wanted could not be started. Gives the job back that it was wanted for,
+    /// if that still waits and no other thread is certain to come to it: one that has begun.
+    pub fn thread_failed(&self, ticket: Ticket) -> Option<J> {
         let mut state = self.state();
         state.threads -= 1;
-        if state.threads == 0 {
-            state.jobs.pop_back()
-        } else {
-            None
+        if state.begun > 0 {
+            return None;
         }
+        let index = state.jobs.iter().position(|(other, _)| *other == ticket)?;
+        state.jobs.remove(index).map(|(_, job)| job)
+    }
+
+    /// A thread that was wanted is there.
+    pub fn thread_began(&self) {
+        self.state().begun += 1;
     }
 
     /// The next job, waited for; `None` when the thread is to end: the queue is shut down and
@@ -165,7 +183,7 @@ impl<J> JobQueue<J> {
     /// it waits: whoever learns of the last job's result by it finds an idle thread for the next.
     pub fn next(&self, before_waiting: impl FnOnce()) -> Option<J> {
         let mut state = self.state();
-        if let Some(job) = state.jobs.pop_front() {
+        if let Some((_, job)) = state.jobs.pop_front() {
             drop(state);
             before_waiting();
             return Some(job);
@@ -181,9 +199,12 @@ impl<J> JobQueue<J> {
             if !state.jobs.is_empty() || state.shut_down {
                 state.idle -= 1;
                 state.warm -= usize::from(warm);
-                let job = state.jobs.pop_front();
-                state.threads -= usize::from(job.is_none());
-                return job;
+                let Some((_, job)) = state.jobs.pop_front() else {
+                    state.threads -= 1;
+                    state.begun -= 1;
+                    return None;
+                };
+                return Some(job);
             }
             if !warm {
                 state = unpoison(self.work.wait(state));
@@ -210,6 +231,9 @@ impl<J> JobQueue<J> {
         let mut state = self.state();
         state.unannounced = 0;
         std::mem::take(&mut state.jobs)
+            .into_iter()
+            .map(|(_, job)| job)
+            .collect()
     }
 
     /// How busy the threads are.

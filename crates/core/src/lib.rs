@@ -91,7 +91,7 @@ mod timer;
 mod tls_records;
 pub mod write_buffer;
 
-pub use clock::{Clock, VirtualClock};
+pub use clock::{Clock, VirtualClock, monotonic_now};
 pub use datagram_buffer::DatagramBuffer;
 pub use driver::Driver;
 pub use event_loop::{EventLoop, Options};

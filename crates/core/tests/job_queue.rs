@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use ferrio_core::job_queue::{Announcement, JobQueue, Pushed, WARM};
+use ferrio_core::job_queue::{Announcement, JobQueue, Pushed, Ticket, WARM};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -16,11 +16,20 @@ fn wait_for_idle<J>(queue: &JobQueue<J>, count: usize) {
     }
 }
 
+/// Pushes a job for which there is no thread yet.
+fn push_for_a_thread<J>(queue: &JobQueue<J>, job: J) -> Ticket {
+    match queue.push(job, Announcement::Now) {
+        Ok(Pushed::WantsThread(ticket)) => ticket,
+        Ok(pushed) => panic!("no thread was wanted: {pushed:?}"),
+        Err(_) => panic!("the queue is shut down"),
+    }
+}
+
 #[test]
 fn threads_are_wanted_up_to_the_limit() {
     let queue = JobQueue::new(2);
-    assert_eq!(queue.push(1, Announcement::Now), Ok(Pushed::WantsThread));
-    assert_eq!(queue.push(2, Announcement::Now), Ok(Pushed::WantsThread));
+    push_for_a_thread(&queue, 1);
+    push_for_a_thread(&queue, 2);
     assert_eq!(queue.push(3, Announcement::Now), Ok(Pushed::Taken));
     assert_eq!(queue.stats().queued, 3);
 }
@@ -28,21 +37,39 @@ fn threads_are_wanted_up_to_the_limit() {
 #[test]
 fn a_thread_that_could_not_be_started_gives_the_only_job_back() {
     let queue = JobQueue::new(2);
-    assert_eq!(queue.push(1, Announcement::Now), Ok(Pushed::WantsThread));
-    assert_eq!(queue.thread_failed(), Some(1));
-    assert_eq!(queue.push(2, Announcement::Now), Ok(Pushed::WantsThread));
-    assert_eq!(queue.push(3, Announcement::Now), Ok(Pushed::WantsThread));
-    // The first thread will come to both.
-    assert_eq!(queue.thread_failed(), None);
+    let first = push_for_a_thread(&queue, 1);
+    assert_eq!(queue.thread_failed(first), Some(1));
+    push_for_a_thread(&queue, 2);
+    queue.thread_began();
+    let third = push_for_a_thread(&queue, 3);
+    // The thread that has begun will come to both.
+    assert_eq!(queue.thread_failed(third), None);
     assert_eq!(queue.stats().queued, 2);
+}
+
+#[test]
+fn of_two_threads_that_could_not_be_started_each_gives_its_own_job_back() {
+    for backwards in [false, true] {
+        let queue = JobQueue::new(2);
+        let mut tickets = [1, 2].map(|job| (push_for_a_thread(&queue, job), job));
+        if backwards {
+            tickets.reverse();
+        }
+        for (ticket, job) in tickets {
+            assert_eq!(queue.thread_failed(ticket), Some(job));
+        }
+        assert_eq!(queue.stats().queued, 0);
+        assert_eq!(queue.stats().threads, 0);
+    }
 }
 
 #[test]
 fn after_a_shutdown_what_is_queued_is_done_and_nothing_is_taken() {
     let queue = JobQueue::new(1);
-    assert_eq!(queue.push(1, Announcement::Now), Ok(Pushed::WantsThread));
+    push_for_a_thread(&queue, 1);
     queue.shut_down();
     assert_eq!(queue.push(2, Announcement::Now), Err(2));
+    queue.thread_began();
     assert_eq!(queue.next(|| {}), Some(1));
     assert_eq!(queue.next(|| {}), None);
     assert_eq!(queue.stats().threads, 0);
@@ -56,6 +83,7 @@ fn what_has_not_begun_can_be_taken_out() {
     }
     assert_eq!(queue.take_waiting(), [0, 1, 2]);
     queue.shut_down();
+    queue.thread_began();
     assert_eq!(queue.next(|| {}), None);
 }
 
@@ -63,11 +91,14 @@ fn what_has_not_begun_can_be_taken_out() {
 fn a_shutdown_ends_threads_that_wait() {
     let queue = Arc::new(JobQueue::<u32>::new(3));
     for _ in 0..3 {
-        assert_eq!(queue.push(0, Announcement::Now), Ok(Pushed::WantsThread));
+        push_for_a_thread(&queue, 0);
     }
     let threads = [(); 3].map(|()| {
         let queue = Arc::clone(&queue);
-        thread::spawn(move || while queue.next(|| {}).is_some() {})
+        thread::spawn(move || {
+            queue.thread_began();
+            while queue.next(|| {}).is_some() {}
+        })
     });
     wait_for_idle(&queue, 3);
     queue.shut_down();
@@ -81,9 +112,10 @@ fn a_thread_is_idle_when_it_says_that_a_job_is_done() {
     let queue = Arc::new(JobQueue::new(4));
     let (done, is_done) = channel();
     let worker = Arc::clone(&queue);
-    assert_eq!(queue.push(0, Announcement::Now), Ok(Pushed::WantsThread));
+    push_for_a_thread(&queue, 0);
     let thread = thread::spawn(move || {
         let mut last = None;
+        worker.thread_began();
         while let Some(job) = worker.next(|| {
             if let Some(job) = last {
                 done.send(job).expect("somebody listens");
@@ -115,8 +147,9 @@ fn a_job_that_is_never_announced_is_done_all_the_same() {
     let queue = Arc::new(JobQueue::new(1));
     let (done, is_done) = channel();
     let worker = Arc::clone(&queue);
-    assert_eq!(queue.push(0, Announcement::Now), Ok(Pushed::WantsThread));
+    push_for_a_thread(&queue, 0);
     let thread = thread::spawn(move || {
+        worker.thread_began();
         while let Some(job) = worker.next(|| {}) {
             done.send(job).expect("somebody listens");
         }
@@ -136,9 +169,12 @@ fn a_job_that_is_never_announced_is_done_all_the_same() {
 #[test]
 fn a_thread_that_has_been_idle_for_long_is_woken_at_once() {
     let queue = Arc::new(JobQueue::new(1));
-    assert_eq!(queue.push(0, Announcement::Now), Ok(Pushed::WantsThread));
+    push_for_a_thread(&queue, 0);
     let worker = Arc::clone(&queue);
-    let thread = thread::spawn(move || while worker.next(|| {}).is_some() {});
+    let thread = thread::spawn(move || {
+        worker.thread_began();
+        while worker.next(|| {}).is_some() {}
+    });
     wait_for_idle(&queue, 1);
     loop {
         thread::sleep(2 * WARM);
@@ -164,9 +200,13 @@ fn many_jobs_by_many_threads_are_done_once_each() {
         } else {
             Announcement::MayWait
         };
-        if queue.push(job, announcement) == Ok(Pushed::WantsThread) {
+        if queue
+            .push(job, announcement)
+            .is_ok_and(|pushed| matches!(pushed, Pushed::WantsThread(_)))
+        {
             let (queue, done) = (Arc::clone(&queue), done.clone());
             threads.push(thread::spawn(move || {
+                queue.thread_began();
                 while let Some(job) = queue.next(|| {}) {
                     done.send(job).expect("somebody listens");
                 }
@@ -195,11 +235,12 @@ fn a_deferred_job_does_not_rely_on_a_thread_that_was_woken_for_another() {
     let gate = Arc::new(std::sync::Barrier::new(2));
     // Both are wanted before either looks.
     for _ in 0..2 {
-        assert_eq!(queue.push(0, Announcement::Now), Ok(Pushed::WantsThread));
+        push_for_a_thread(&queue, 0);
     }
     let threads = [(); 2].map(|()| {
         let (queue, done, gate) = (Arc::clone(&queue), done.clone(), Arc::clone(&gate));
         thread::spawn(move || {
+            queue.thread_began();
             while let Some(job) = queue.next(|| {}) {
                 if job == 1 {
                     gate.wait();

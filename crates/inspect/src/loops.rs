@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::Heartbeat;
+use crate::{Counters, Heartbeat};
 
 /// What native threads may look at of one loop. It lives as long as anybody looks.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub struct LoopRecord {
     id: u64,
     /// Written by the loop's thread.
     pub heartbeat: Heartbeat,
+    /// Written by the loop's thread and those of its executor.
+    pub counters: Counters,
     /// In nanoseconds: from when on the watchdog speaks of a block; 0 for never.
     threshold: AtomicU64,
 }
@@ -55,6 +57,7 @@ pub fn add_loop() -> Arc<LoopRecord> {
     let record = Arc::new(LoopRecord {
         id: LAST.fetch_add(1, Ordering::Relaxed) + 1,
         heartbeat: Heartbeat::new(),
+        counters: Counters::new(),
         threshold: AtomicU64::new(0),
     });
     let mut list = list();

@@ -207,6 +207,35 @@ pub enum WaitKind {
     Future,
 }
 
+impl WaitKind {
+    /// The word for it, as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            WaitKind::Lock => "lock",
+            WaitKind::Semaphore => "semaphore",
+            WaitKind::Condition => "condition",
+            WaitKind::Event => "event",
+            WaitKind::Barrier => "barrier",
+            WaitKind::QueueGet => "queue-get",
+            WaitKind::QueuePut => "queue-put",
+            WaitKind::QueueJoin => "queue-join",
+            WaitKind::Sleep => "sleep",
+            WaitKind::Timeout => "timeout",
+            WaitKind::Task => "task",
+            WaitKind::Tasks => "tasks",
+            WaitKind::TaskGroup => "task-group",
+            WaitKind::Read => "read",
+            WaitKind::Write => "write",
+            WaitKind::Connection => "connection",
+            WaitKind::Lookup => "lookup",
+            WaitKind::Executor => "executor",
+            WaitKind::Subprocess => "subprocess",
+            WaitKind::Future => "future",
+        }
+    }
+}
+
 /// A place in a program.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Site {

@@ -6,7 +6,7 @@
 
 mod iterator;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int};
 
 use iterator::CoroutineIterator;
@@ -50,8 +50,6 @@ macro_rules! plans {
         /// The body of a coroutine.
         #[allow(clippy::large_enum_variant, reason = "a box would be an allocation per await")]
         pub(crate) enum Plan {
-            /// It is over, or is being run.
-            Nothing,
             $($name($name),)*
         }
 
@@ -59,14 +57,12 @@ macro_rules! plans {
             #[inline]
             fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
                 match self {
-                    Plan::Nothing => Err(already_awaited()),
                     $(Plan::$name(steps) => steps.resume(thrown),)*
                 }
             }
 
             fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
                 match self {
-                    Plan::Nothing => Ok(()),
                     $(Plan::$name(steps) => steps.visit(visitor),)*
                 }
             }
@@ -126,7 +122,9 @@ pub(crate) struct Coroutine {
     weak_references: ObjectCell,
     /// The function that made it, for its name.
     function: Slot<Own<Function>>,
-    plan: Cell<Plan>,
+    /// `None` when it is over. Borrowed while it runs or is dropped: then the garbage collector,
+    /// which is the only other one to look, takes its references for somebody else's.
+    plan: RefCell<Option<Plan>>,
     stage: Cell<Stage>,
     /// Where it was made, if that is to be remembered.
     origin: ObjectCell,
@@ -158,15 +156,22 @@ unsafe impl Native for Coroutine {
 
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         self.function.visit(visitor)?;
-        // SAFETY: a look at the plan; nothing of the collector's runs Python code, so that it
-        // stays where it is meanwhile.
-        unsafe { (*self.plan.as_ptr()).visit(visitor) }
+        match self.plan.try_borrow().as_deref() {
+            Ok(Some(plan)) => plan.visit(visitor),
+            Ok(None) | Err(_) => Ok(()),
+        }
     }
 
     fn clear(&self) {
-        drop(self.plan.replace(Plan::Nothing));
+        self.forget_plan();
     }
 
+    #[inline]
+    fn may_hold_chain(&self) -> bool {
+        self.stage.get() != Stage::Over
+    }
+
+    #[inline]
     fn wants_finalize(&self) -> bool {
         matches!(self.stage.get(), Stage::Created | Stage::Suspended)
     }
@@ -190,7 +195,7 @@ impl Coroutine {
         let made = Own::new(Coroutine {
             weak_references: ObjectCell::new(),
             function: Slot::with(function.own()),
-            plan: Cell::new(plan.into()),
+            plan: RefCell::new(Some(plan.into())),
             stage: Cell::new(Stage::Created),
             origin: ObjectCell::new(),
         })?;
@@ -198,6 +203,14 @@ impl Coroutine {
             made.origin.assign(origin()?);
         }
         Ok(made.into_object())
+    }
+
+    /// Drops the body where it is, which may run code; not one that runs.
+    #[inline]
+    fn forget_plan(&self) {
+        if let Ok(mut plan) = self.plan.try_borrow_mut() {
+            *plan = None;
+        }
     }
 }
 
@@ -209,37 +222,52 @@ pub(crate) fn is_exact_coroutine(object: &Object) -> bool {
     python || This::<Coroutine>::from_exact(object).is_some()
 }
 
+#[cold]
 fn already_awaited() -> Raised {
     Raised::runtime_error("cannot reuse already awaited coroutine")
+}
+
+#[cold]
+fn not_to_be_resumed(stage: Stage) -> Raised {
+    match stage {
+        Stage::Over => already_awaited(),
+        Stage::Created | Stage::Suspended | Stage::Running => {
+            Raised::value_error("coroutine already executing")
+        }
+    }
 }
 
 impl This<'_, Coroutine> {
     /// Runs it until it waits or is over.
     #[inline]
     fn resume(self, thrown: Option<Object>) -> Outcome<Progress> {
-        let mut plan = match self.stage.get() {
-            Stage::Over => return Err(already_awaited()),
-            Stage::Running => return Err(Raised::value_error("coroutine already executing")),
-            Stage::Created | Stage::Suspended => self.plan.replace(Plan::Nothing),
+        let stage = self.stage.get();
+        let (Stage::Created | Stage::Suspended, Ok(mut place)) =
+            (stage, self.plan.try_borrow_mut())
+        else {
+            return Err(not_to_be_resumed(stage));
         };
-        let created = self.stage.replace(Stage::Running) == Stage::Created;
+        let Some(plan) = place.as_mut() else {
+            return Err(already_awaited()); // The garbage collector has taken it.
+        };
+        self.stage.set(Stage::Running);
         let outcome = match thrown {
-            Some(exception) if created => Err(Raised::exception(&exception)),
+            Some(exception) if stage == Stage::Created => Err(Raised::exception(&exception)),
             thrown => plan.resume(thrown),
         };
         match outcome {
             Ok(Progress::Yielded(item)) => {
-                drop(self.plan.replace(plan));
                 self.stage.set(Stage::Suspended);
                 Ok(Progress::Yielded(item))
             }
             Ok(returned) => {
                 self.stage.set(Stage::Over);
+                *place = None;
                 Ok(returned)
             }
             Err(raised) => {
                 self.stage.set(Stage::Over);
-                Err(release_with(raised, plan))
+                Err(release_with(raised, &mut place))
             }
         }
     }
@@ -250,7 +278,7 @@ impl This<'_, Coroutine> {
         match self.resume(None)? {
             Progress::Yielded(item) => Ok(Some(item)),
             Progress::Returned(value) if value.is_none() => Ok(None),
-            Progress::Returned(value) => Err(Raised::stop_iteration(&value)),
+            Progress::Returned(value) => Err(Raised::returned(value)),
         }
     }
 
@@ -278,7 +306,7 @@ impl This<'_, Coroutine> {
             Stage::Running => return Err(Raised::value_error("coroutine already executing")),
             Stage::Created => {
                 self.stage.set(Stage::Over);
-                drop(self.plan.replace(Plan::Nothing));
+                self.forget_plan();
                 return Ok(());
             }
             Stage::Suspended => {}
@@ -320,11 +348,11 @@ impl This<'_, Coroutine> {
 /// Drops a body that has raised, with the exception put aside: a drop may run code. A
 /// StopIteration that leaves a coroutine would be taken for its return.
 #[cold]
-fn release_with(raised: Raised, plan: Plan) -> Raised {
+fn release_with(raised: Raised, plan: &mut Option<Plan>) -> Raised {
     // SAFETY: a built-in class.
     let stopped = raised.matches(unsafe { sys::PyExc_StopIteration });
     let exception = raised.take();
-    drop(plan);
+    *plan = None;
     if !stopped {
         return Raised::with_its_context(exception);
     }

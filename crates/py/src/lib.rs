@@ -85,6 +85,21 @@ fn functions() -> Vec<Method> {
             c"asyncio's function of that name, which knows ferrio's futures as well.",
         ),
         Method::function(
+            c"_set_metaclass",
+            |arguments| match arguments.positional() {
+                [class, metaclass] => {
+                    ffi::set_metaclass(class, metaclass).map(|()| ffi::none())
+                }
+                _ => Err(ffi::Raised::type_error("a type and a metaclass are needed")),
+            },
+            c"Give a native type another metaclass.",
+        ),
+        Method::function(
+            c"_snapshot",
+            |_arguments| inspect::snapshot_text(),
+            c"Return what all loops of the process and their tasks are at, as JSON.",
+        ),
+        Method::function(
             c"_make",
             sync::make,
             c"Make an object of a class without initialising it, for what was pickled.",
@@ -98,6 +113,8 @@ fn functions() -> Vec<Method> {
 fn fill_module(module: &Object) -> Outcome<()> {
     imports::require_main_interpreter()?;
     imports::load()?;
+    ffi::learn_frames()?;
+    task::learn_folders()?;
     future::build(module)?;
     task::build(module)?;
     handle::build(module)?;
@@ -107,6 +124,7 @@ fn fill_module(module: &Object) -> Outcome<()> {
     originals::load()?;
     ffi::learn_origin_depth()?;
     ffi::learn_context_place()?;
+    ffi::build_returned()?;
     ffi::function::build(module)?;
     awaitable::build(module)?;
     sync::build(module)?;

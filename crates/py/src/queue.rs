@@ -162,7 +162,15 @@ impl Own<Queue> {
 }
 
 /// Wakes the first that is not done, and forgets it with those before it.
+#[inline]
 fn wake_next(waiters: &Deque) -> Outcome<()> {
+    if waiters.is_empty()? {
+        return Ok(());
+    }
+    wake_one(waiters)
+}
+
+fn wake_one(waiters: &Deque) -> Outcome<()> {
     while !waiters.is_empty()? {
         if wake(&waiters.pop_front()?, &none())? {
             break;
@@ -495,15 +503,18 @@ impl Steps for Get {
             }
             self.waits = None;
         }
-        if queue.is_empty()? {
+        let plain = queue.is_plain();
+        if plain && !queue.items.is_empty()? {
+            let item = queue.get_item()?;
+            wake_next(&queue.putters)?;
+            return Ok(Progress::Returned(item));
+        }
+        if plain || queue.is_empty()? {
             if queue.value().shut_down.get() && queue.is_empty()? {
                 return Err(shut_down_error());
             }
             self.waits = Some(queue.join_list(&queue.getters)?);
             return self.resume(None);
-        }
-        if queue.is_plain() {
-            return queue.get_nowait().map(Progress::Returned);
         }
         queue
             .call(&originals().names.get_nowait, &[])

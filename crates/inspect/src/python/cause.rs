@@ -20,6 +20,10 @@ const ROUND: usize = 10;
 const ROUNDS: usize = 3;
 /// Between two moments.
 const PAUSE: Duration = Duration::from_micros(500);
+/// A round takes so long, or longer.
+const SHORTEST_ROUND: Duration = Duration::from_millis(5);
+/// What has run for so long has been seen running.
+const ENOUGH: Duration = Duration::from_millis(4);
 
 /// Why a thread is where it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,13 +74,42 @@ impl fmt::Display for Cause {
 /// more when the machine is busy. Without a layout only system calls are told from each other.
 #[must_use]
 pub fn cause(layout: Option<&Layout>, thread: u32, thread_state: usize) -> Cause {
+    observe(layout, thread, thread_state, ROUNDS, |seen| {
+        seen.ran * 2 >= seen.elapsed.mul_f64(seen.share(Moment::is_runnable))
+    })
+}
+
+/// As [`cause`], for a machine on which the thread gets little of a processor: looks until it has
+/// run for long enough to be judged, and is [`Cause::Descheduled`] only after all of `patience`.
+#[must_use]
+pub fn cause_when_run(
+    layout: Option<&Layout>,
+    thread: u32,
+    thread_state: usize,
+    patience: Duration,
+) -> Cause {
+    let rounds = patience.as_millis() / SHORTEST_ROUND.as_millis();
+    let rounds = usize::try_from(rounds).unwrap_or(usize::MAX);
+    observe(layout, thread, thread_state, rounds.max(ROUNDS), |seen| {
+        seen.ran >= ENOUGH
+    })
+}
+
+/// Looks at the thread for up to so many rounds. What runs is judged once it has run enough.
+fn observe(
+    layout: Option<&Layout>,
+    thread: u32,
+    thread_state: usize,
+    rounds: usize,
+    has_run_enough: impl Fn(&Seen) -> bool,
+) -> Cause {
     let observer = Observer::new(layout, thread, thread_state);
     let begun = Instant::now();
     let Some(cpu_before) = cpu_time(thread) else {
         return Cause::Unknown;
     };
     let mut moments = Vec::with_capacity(ROUND * ROUNDS);
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         for _moment in 0..ROUND {
             moments.push(observer.look());
             sleep(PAUSE);
@@ -89,7 +122,7 @@ pub fn cause(layout: Option<&Layout>, thread: u32, thread_state: usize) -> Cause
             elapsed: begun.elapsed(),
             ran: cpu_after.saturating_sub(cpu_before),
         };
-        if let Some(verdict) = seen.verdict(round == ROUNDS) {
+        if let Some(verdict) = seen.verdict(round == rounds, has_run_enough(&seen)) {
             return explain(verdict, layout);
         }
     }
@@ -124,8 +157,16 @@ enum Verdict {
 }
 
 impl Seen<'_> {
+    /// Of how many of the moments something holds, as a part of 1.
+    fn share(&self, holds: impl Fn(Moment) -> bool) -> f64 {
+        let count = self.moments.iter().filter(|moment| holds(**moment)).count();
+        #[expect(clippy::cast_precision_loss, reason = "there are few moments")]
+        let share = count as f64 / self.moments.len() as f64;
+        share
+    }
+
     /// `None` if more moments are needed. At last a majority does.
-    fn verdict(&self, is_last: bool) -> Option<Verdict> {
+    fn verdict(&self, is_last: bool, has_run_enough: bool) -> Option<Verdict> {
         let all = self.moments.len();
         let most = |count: usize| {
             if is_last {
@@ -139,7 +180,7 @@ impl Seen<'_> {
         };
         let runnable = count(&Moment::is_runnable);
         if most(runnable) {
-            return if self.ran * 2 < self.elapsed.mul_f64(share(runnable, all)) {
+            return if !has_run_enough {
                 // A slice of time is some milliseconds: one round alone may be somebody else's.
                 is_last.then_some(Verdict::Descheduled)
             } else if most(count(&|moment| moment == Moment::WithoutInterpreter)) {
@@ -199,11 +240,6 @@ impl Seen<'_> {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "there are few moments")]
-fn share(part: usize, whole: usize) -> f64 {
-    part as f64 / whole as f64
-}
-
 fn explain(verdict: Verdict, layout: Option<&Layout>) -> Cause {
     match verdict {
         Verdict::InCall(number) => Cause::Syscall(syscall_name(number).into_owned()),
@@ -254,7 +290,7 @@ mod tests {
             elapsed: ALL,
             ran,
         }
-        .verdict(is_last)
+        .verdict(is_last, ran * 2 >= ALL)
     }
 
     fn held(instruction: usize) -> Moment {

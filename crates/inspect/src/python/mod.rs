@@ -19,7 +19,7 @@ pub mod memory;
 mod moment;
 mod text;
 
-pub use cause::{Cause, cause};
+pub use cause::{Cause, cause, cause_when_run};
 pub use frames::{Frame, frames};
 pub use layout::Layout;
 pub use memory::Unreadable;

@@ -93,7 +93,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     TypeBuilder::<CoroutineIterator>::new(c"The iterator that coroutine.__await__() returns.")
         .only_from_rust()
         .unary(sys::Py_tp_iter, |this| Ok(this.own().into_object()))
-        .next(|this| this.coroutine()?.this().next())
+        .next(|this| this.send(&none()).map(Some))
         .methods(table)
         .build(module, None)
 }

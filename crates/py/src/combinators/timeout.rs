@@ -580,7 +580,7 @@ fn add_context_manager() -> Outcome<()> {
     let enter = Function::make_method(&enter, |function, timeout| {
         Coroutine::make(function, EnterTimeout(timeout))
     })?;
-    TYPE.add_attribute(c"__aenter__", &enter.into_object())?;
+    TYPE.add_attribute(c"__aenter__", &enter.into_special_method())?;
     let exit = get(&originals().timeout_class, c"__aexit__")?;
     let exit = Function::make(&exit, "ferrio", |function, arguments| {
         const EXIT: Signature<4> = Signature {
@@ -597,7 +597,7 @@ fn add_context_manager() -> Outcome<()> {
         };
         Coroutine::make(function, plan)
     })?;
-    TYPE.add_attribute(c"__aexit__", &exit.into_object())
+    TYPE.add_attribute(c"__aexit__", &exit.into_special_method())
 }
 
 fn add_functions(module: &Object) -> Outcome<()> {

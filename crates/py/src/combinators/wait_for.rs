@@ -10,7 +10,7 @@ use super::sleep::is_at_most_zero;
 use super::timeout::{Timeout, timed_out};
 use crate::awaitable::{Awaited, Coroutine, Steps};
 use crate::ffi::{
-    Function, Object, Outcome, Own, Progress, Raised, Signature, Visitor, none, text,
+    Function, Object, Outcome, Own, Progress, Raised, Signature, Visitor, handling, none, text,
 };
 use crate::imports::imports;
 use crate::originals::originals;
@@ -156,7 +156,16 @@ impl First {
                 Err(raised) => Err(raised),
             },
             Stage::Ending { awaited, cancelled } => {
-                if let Progress::Yielded(item) = awaited.resume(thrown)? {
+                let progress = match (cancelled, thrown) {
+                    // Thrown into an `except` block, as it were.
+                    (Some(cancelled), Some(thrown)) => handling(cancelled, || {
+                        let thrown = Raised::exception(&thrown).take();
+                        awaited.resume(Some(thrown))
+                    }),
+                    (Some(cancelled), None) => handling(cancelled, || awaited.resume(None)),
+                    (None, thrown) => awaited.resume(thrown),
+                };
+                if let Progress::Yielded(item) = progress? {
                     return Ok(Progress::Yielded(item));
                 }
                 match cancelled {
@@ -170,7 +179,10 @@ impl First {
     /// The future is done, or it is time to end it.
     fn end(&mut self, cancelled: Option<Object>) -> Outcome<Progress> {
         if is_future_done(&self.future)? {
-            return self.result();
+            return match &cancelled {
+                Some(cancelled) => handling(cancelled, || self.result()),
+                None => self.result(),
+            };
         }
         let originals = originals();
         let name = &originals.names.remove_done_callback;

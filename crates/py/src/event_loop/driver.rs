@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use ferrio_core::{Driver, Event, Instant};
-use ferrio_inspect::{Doing, Heartbeat};
+use ferrio_inspect::clock::now_ns;
+use ferrio_inspect::{Counters, Doing, Heartbeat};
 
 use super::{Entry, EventLoop};
 use crate::ffi::{
@@ -45,11 +46,13 @@ impl This<'_, EventLoop> {
             .record
             .heartbeat
             .run_by(thread_number(), thread_state_address());
+        alive.record.counters.begin_run(now_ns());
         alive.this().be_watched();
         let outcome = alive.core.run(&mut Run {
             event_loop: alive.this(),
             polled: false,
         });
+        alive.record.counters.end_run(now_ns());
         alive.record.heartbeat.run_by(0, 0);
         alive.in_turns.set(false);
         alive.announce_jobs();
@@ -126,6 +129,27 @@ impl Driver<Entry> for Run<'_> {
         }
     }
 
+    #[inline]
+    fn begin_wait(&mut self, now: Instant) {
+        self.counters().begin_wait(nanos(now));
+    }
+
+    #[inline]
+    fn polled(&mut self, now: Instant) {
+        self.counters().polled(nanos(now));
+    }
+
+    #[inline]
+    fn timers_due(&mut self, late: Duration) {
+        let late = u64::try_from(late.as_nanos()).unwrap_or(u64::MAX);
+        self.counters().timer_lateness.add(late);
+    }
+
+    #[inline]
+    fn begin_batch(&mut self, core: &Core, count: usize) {
+        self.counters().begin_batch(count, core.timer_count());
+    }
+
     fn interrupted(&mut self) -> Outcome<()> {
         // SAFETY: asks Python to run the handlers of signals that arrived.
         Raised::check(unsafe { sys::PyErr_CheckSignals() })
@@ -199,6 +223,11 @@ impl Run<'_> {
     #[inline]
     fn heartbeat(&self) -> &Heartbeat {
         &self.event_loop.value().record.heartbeat
+    }
+
+    #[inline]
+    fn counters(&self) -> &Counters {
+        &self.event_loop.value().record.counters
     }
 
     #[inline]
@@ -360,6 +389,12 @@ impl Run<'_> {
             Ok(())
         }
     }
+}
+
+/// A reading of the monotonic clock, which starts at 0 with the machine.
+#[inline]
+fn nanos(now: Instant) -> u64 {
+    now.as_nanos().unsigned_abs()
 }
 
 /// asyncio's warning about a callback that kept the loop busy for `seconds`.

@@ -5,6 +5,7 @@
 //! Python, in the subclass `ferrio.EventLoop`.
 
 mod callbacks;
+mod counting;
 mod driver;
 mod entry;
 mod file_watch;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 pub(crate) use entry::Entry;
 use ferrio_core::{Instant, TimerKey};
 use ferrio_inspect::LoopRecord;
+use ferrio_inspect::counters::Traffic;
 use overrides::Overrides;
 pub(crate) use python::{adopt_methods, build};
 pub(crate) use sources::Side;
@@ -30,8 +32,8 @@ use sources::Sources;
 use watched_files::WatchedFiles;
 
 use crate::ffi::{
-    Context, Native, Object, ObjectCell, Outcome, Own, Raised, Slot, This, TypeObject, Visitor,
-    thread_id,
+    Context, Linked, LinkedList, Links, Native, Object, ObjectCell, Outcome, Own, Raised, Slot,
+    This, TypeObject, Visitor, thread_id, unlink,
 };
 use crate::handle::Handle;
 use crate::imports::imports;
@@ -47,6 +49,8 @@ pub(crate) struct EventLoop {
     dict: ObjectCell,
     weak_references: ObjectCell,
     core: ferrio_core::EventLoop<Entry>,
+    /// Its place among the loops of the process.
+    links: Links,
     /// What native threads see of the loop.
     pub(crate) record: Arc<LoopRecord>,
     /// Also set when the loop is another process's.
@@ -85,6 +89,9 @@ pub(crate) struct EventLoop {
 
 static TYPE: TypeObject = TypeObject::new();
 
+/// The loops of the process that were initialised and live.
+static LOOPS: LinkedList<EventLoop> = LinkedList::new();
+
 // SAFETY: `TYPE` is built for `EventLoop` in `python::build`; the offsets are those of fields
 // that only CPython touches.
 unsafe impl Native for EventLoop {
@@ -107,6 +114,7 @@ unsafe impl Native for EventLoop {
             dict: ObjectCell::new(),
             weak_references: ObjectCell::new(),
             core: ferrio_core::EventLoop::new(options)?,
+            links: Links::new(),
             record: ferrio_inspect::add_loop(),
             closed: Cell::new(false),
             owner_process: Cell::new(None),
@@ -163,6 +171,24 @@ unsafe impl Native for EventLoop {
         self.spare_context.clear();
         self.thread_pool.clear();
     }
+
+    fn detach(&self) {
+        unlink(self);
+    }
+}
+
+// SAFETY: the offset of the field.
+unsafe impl Linked for EventLoop {
+    const OFFSET: usize = std::mem::offset_of!(EventLoop, links);
+
+    fn links(&self) -> &Links {
+        &self.links
+    }
+}
+
+/// The loops of the process, in order of creation.
+pub(crate) fn event_loops() -> Vec<Own<EventLoop>> {
+    LOOPS.snapshot()
 }
 
 impl EventLoop {
@@ -220,6 +246,12 @@ impl EventLoop {
         self.closed.get()
     }
 
+    /// Where what its sockets receive and send is counted.
+    #[inline]
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.record.counters.traffic
+    }
+
     /// Puts an entry at the end of the ready queue.
     #[inline]
     pub(crate) fn push(&self, entry: Entry) {
@@ -241,6 +273,26 @@ impl EventLoop {
     #[inline]
     pub(crate) fn note_io(&self) {
         self.core.note_io();
+    }
+
+    /// This moment on the monotonic clock, to a turn's precision while the loop runs.
+    #[inline]
+    pub(crate) fn moment(&self) -> Instant {
+        if self.in_turns.get() {
+            self.core.turn_moment()
+        } else {
+            ferrio_core::monotonic_now()
+        }
+    }
+
+    /// How many entries are ready and how many timers wait.
+    pub(crate) fn queue_lengths(&self) -> (usize, usize) {
+        (self.core.ready_len(), self.core.timer_count())
+    }
+
+    /// Shows every entry of the ready queue, in order; `look` must not use the loop.
+    pub(crate) fn for_each_ready(&self, look: impl FnMut(&Entry)) {
+        self.core.for_each_ready(look);
     }
 
     /// Raises RuntimeError when the loop is closed.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use ferrio_core::InjectQueue;
+use ferrio_inspect::clock::now_ns;
 
 use super::callbacks::{check_callback, missing};
 use super::{Entry, EventLoop};
 use crate::ffi::{Arguments, Object, Outcome, Own, This, none, thread_id};
 use crate::originals::originals;
-use crate::thread_pool::{Job, Shared, ThreadPool};
+use crate::thread_pool::{Job, Shared, ThreadPool, ticket_object};
 
 impl EventLoop {
     /// Whether this thread is in the loop's turns.
@@ -76,6 +77,7 @@ impl This<'_, EventLoop> {
                 keywords: None,
                 context: None,
                 future: Some(future),
+                submitted: now_ns(),
             })
         })
     }
@@ -117,10 +119,11 @@ impl This<'_, EventLoop> {
                 .object()
                 .call_method(&crate::imports::imports().names.create_future, &[])?,
         };
-        let wants_thread = pool.this().submit(job(future.clone())?, Some(self))?;
-        if wants_thread {
+        let ticket = pool.this().submit(job(future.clone())?, Some(self))?;
+        if ticket.is_some() {
+            let ticket = ticket_object(ticket)?;
             self.object()
-                .call_method(&originals().names.start_worker, &[])?;
+                .call_method(&originals().names.start_worker, &[&ticket])?;
         }
         Ok(future)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::sources::Side;
-use super::{EventLoop, socket_calls};
+use super::{EventLoop, counting, socket_calls};
 use crate::ffi::{
     Arguments, GetSet, Method, Object, Outcome, Own, Raised, This, TypeBuilder, attributes,
     methods, none, required, sys,
@@ -20,7 +20,10 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         call_soon_threadsafe().",
     )
     .subclassable()
-    .init(|this, _arguments| this.refresh_overrides())
+    .init(|this, _arguments| {
+        super::LOOPS.add(this);
+        this.refresh_overrides()
+    })
     .set_attribute(|this, name, value| this.set_attribute(name, value))
     .methods(methods(table()))
     .attributes(attributes(attribute_table()))
@@ -41,6 +44,7 @@ fn table() -> Vec<Method> {
     table.extend(state());
     table.extend(descriptors());
     table.extend(socket_calls::methods_of_loop());
+    table.extend(counting::methods());
     table
 }
 

@@ -166,6 +166,27 @@ impl<'a> Arguments<'a> {
         }
     }
 
+    /// Runs `body` with the argument of that name as the only positional one, if there is one of
+    /// that name and none by position.
+    pub(crate) fn with_keyword_first<R>(
+        self,
+        keyword: &CStr,
+        body: impl FnOnce(Arguments<'_>) -> R,
+    ) -> Option<R> {
+        let index = self.names.iter().position(|name| text_is(name, keyword))?;
+        if !self.positional.is_empty() {
+            return None;
+        }
+        let (mut names, mut values) = (self.names.to_vec(), self.values.to_vec());
+        names.remove(index);
+        let first = values.remove(index);
+        Some(body(Arguments {
+            positional: &[first],
+            names: &names,
+            values: &values,
+        }))
+    }
+
     /// The named parameters of a variadic method, the first `positional` of which may come by
     /// position.
     ///
@@ -210,7 +231,18 @@ impl<const N: usize> Signature<'_, N> {
     ///
     /// # Errors
     /// TypeError for too many, unknown, repeated and missing arguments.
+    #[inline]
     pub(crate) fn parse<'a>(&self, arguments: Arguments<'a>) -> Outcome<[Option<&'a Object>; N]> {
+        let given = arguments.positional;
+        if arguments.names.is_empty() && (self.required..=self.positional).contains(&given.len()) {
+            return Ok(std::array::from_fn(|index| given.get(index)));
+        }
+        self.parse_any(arguments)
+    }
+
+    /// [`Self::parse`] with keywords, or with an error to be told of.
+    #[cold]
+    fn parse_any<'a>(&self, arguments: Arguments<'a>) -> Outcome<[Option<&'a Object>; N]> {
         let mut found = [None; N];
         let given = arguments.positional.len();
         if given > self.positional {

@@ -209,6 +209,28 @@ impl Raised {
     }
 }
 
+/// Runs `body` as if in an `except` block that handles `exception`: what is raised there gets it
+/// as its context.
+pub(crate) fn handling<R>(exception: &Object, body: impl FnOnce() -> R) -> R {
+    struct Restore(*mut sys::PyObject);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: a reference of ours, or null for none; the function takes one of its own.
+            unsafe {
+                sys::PyErr_SetHandledException(self.0);
+                if !self.0.is_null() {
+                    drop(Object::from_owned(self.0));
+                }
+            }
+        }
+    }
+    // SAFETY: always allowed; a new reference or null.
+    let _restore = Restore(unsafe { sys::PyErr_GetHandledException() });
+    // SAFETY: a live exception.
+    unsafe { sys::PyErr_SetHandledException(exception.as_ptr()) };
+    body()
+}
+
 /// What stands in when C code failed without setting the indicator: a bug in
 /// that code, which must still be seen by somebody.
 fn missing_exception() -> Object {

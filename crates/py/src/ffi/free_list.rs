@@ -38,18 +38,23 @@ impl FreeList {
     /// * Every block in the list was an instance of exactly `class`.
     #[inline]
     pub(super) unsafe fn take(&self, class: *mut sys::PyTypeObject) -> Option<Object> {
+        unsafe extern "C" {
+            fn _Py_NewReference(object: *mut sys::PyObject);
+        }
         let length = self.length.get().checked_sub(1)?;
         self.length.set(length);
         let block = self.blocks[length].get();
-        // SAFETY: a dead instance of `class`; PyObject_Init makes it an object again, with one
-        // reference, and takes a reference to the type.
+        // SAFETY: a dead instance of `class`, which it still refers to; the function makes it an
+        // object again, with one reference, as CPython does with the blocks of its own lists.
         unsafe {
-            sys::PyObject_Init(block, class);
+            debug_assert!(sys::Py_TYPE(block) == class);
+            _Py_NewReference(block);
             Some(Object::from_owned(block))
         }
     }
 
-    /// Keeps the memory of a dead instance; `false` when the caller has to free it.
+    /// Keeps the memory of a dead instance, and its reference to its type; `false` when the
+    /// caller has to free both.
     ///
     /// # Safety
     /// * `block` has no references left, its value was dropped, the collector does not track it.

@@ -5,8 +5,10 @@
 //! attributes of the Python function in whose place it stands, and binds in a class as
 //! functions do. Calling it costs what calling a built-in function costs.
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
+use super::bound::{self, BoundFunction};
 use super::method::GetSet;
 use super::native::{TypeObject, Visitor};
 use super::slots::conjure;
@@ -27,6 +29,8 @@ pub(crate) struct Function {
     name: ObjectCell,
     qualified_name: ObjectCell,
     module: ObjectCell,
+    /// Whether what binding it gives is an object of ours, and not Python's.
+    binds_natively: Cell<bool>,
 }
 
 static TYPE: TypeObject = TypeObject::new();
@@ -74,6 +78,7 @@ impl Function {
             name: ObjectCell::with(stands_for.get_attr(&interned(c"__name__")?)?),
             qualified_name: ObjectCell::with(stands_for.get_attr(&interned(c"__qualname__")?)?),
             module: ObjectCell::with(text(module)?),
+            binds_natively: Cell::new(false),
         })
     }
 
@@ -91,6 +96,12 @@ impl Function {
         })
     }
 
+    /// What a call runs.
+    #[inline]
+    pub(super) fn entry(&self) -> sys::vectorcallfunc {
+        self.vectorcall
+    }
+
     pub(crate) fn name(&self) -> Object {
         self.name.get().unwrap_or_else(super::none)
     }
@@ -105,6 +116,14 @@ impl Function {
             Some(function) => function.get_attr(&interned(name)?),
             None => Err(Raised::runtime_error("the function is being freed")),
         }
+    }
+}
+
+impl Own<Function> {
+    /// As a method that the interpreter looks up by itself, time and again: `async with`'s two.
+    pub(crate) fn into_special_method(self) -> Object {
+        self.binds_natively.set(true);
+        self.into_object()
     }
 }
 
@@ -186,8 +205,36 @@ where
     })
 }
 
-/// Builds the Python type.
+/// `tp_descr_get`.
+unsafe extern "C" fn bind(
+    function: *mut sys::PyObject,
+    object: *mut sys::PyObject,
+    _class: *mut sys::PyObject,
+) -> *mut sys::PyObject {
+    unsafe extern "C" {
+        fn PyMethod_New(
+            function: *mut sys::PyObject,
+            object: *mut sys::PyObject,
+        ) -> *mut sys::PyObject;
+    }
+    // SAFETY: live objects, the first a function of ours; null means that it was got through the
+    // class.
+    unsafe {
+        if object.is_null() {
+            sys::Py_INCREF(function);
+            return function;
+        }
+        let this = This::<Function>::from_raw(function);
+        if this.binds_natively.get() {
+            return guard(|| BoundFunction::make(this, Object::view(&object)));
+        }
+        PyMethod_New(function, object)
+    }
+}
+
+/// Builds the Python types.
 pub(crate) fn build(module: &Object) -> Outcome<()> {
+    bound::build(module)?;
     type Self_<'a> = This<'a, Function>;
     let table = attributes(vec![
         GetSet::read_only(c"__name__", |this: Self_<'_>| Ok(this.name()), c"The name."),
@@ -239,8 +286,9 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     )]);
     TypeBuilder::<Function>::new(c"A function or method in Rust.")
         .only_from_rust()
+        .documented_by_instances()
         .vectorcall()
-        .binds_as_function()
+        .binds_as_function(bind)
         .unary(sys::Py_tp_repr, |this| {
             let name = this.qualified_name().to_text()?;
             text(&format!("<function {name} at {:p}>", this.as_ptr()))

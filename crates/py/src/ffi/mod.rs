@@ -21,19 +21,23 @@
 mod arguments;
 pub(crate) mod asyncio_tasks;
 mod audit;
+mod bound;
 mod buffer;
 mod cell;
 mod context;
 mod coroutine_origin;
 mod exception;
+mod frames;
 mod free_list;
 pub(crate) mod function;
+mod guarded;
 mod linked;
 mod method;
 mod module;
 mod native;
 mod object;
 mod outside;
+mod returned;
 mod search;
 mod slots;
 mod socket_object;
@@ -48,9 +52,14 @@ pub(crate) use buffer::Buffer;
 pub(crate) use cell::{ObjectCell, Slot};
 pub(crate) use context::{Context, learn_context_place};
 pub(crate) use coroutine_origin::{is_origin_tracked, learn_origin_depth, origin};
-pub(crate) use exception::{Outcome, Raised, SavedException};
+pub(crate) use exception::{Outcome, Raised, SavedException, handling};
+pub(crate) use frames::{
+    Frame, Spot, code_address, code_of, is_generator, learn_frames, line_of, running_spots,
+    suspended_spot,
+};
 pub(crate) use free_list::FreeList;
 pub(crate) use function::{Function, receiver};
+pub(crate) use guarded::{Guarded, Stepping, stepped, stepped_address};
 pub(crate) use linked::{Linked, LinkedList, Links, unlink};
 pub(crate) use method::{
     Attribute, GetSet, Method, adopt_methods, attributes, call_captureless, methods, required,
@@ -59,17 +68,19 @@ pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{Extends, Instance, Native, Own, This, TypeObject, Visitor};
 pub(crate) use object::{Object, Ref, interned, none, not_implemented, text, text_type_address};
 pub(crate) use outside::{code_type_address, hex_version, runtime_address};
+pub(crate) use returned::build_returned;
 pub(crate) use search::find;
 pub(crate) use slots::Progress;
 pub(crate) use socket_object::{
     BeginsAsSocket, SocketCell, SocketHead, learn_socket_layout, standard_socket,
     standard_socket_fd,
 };
+use threads::guard_optional;
 pub(crate) use threads::{
     attached, guard, guard_status, recursive, released, thread_id, thread_number,
     thread_state_address,
 };
 pub(crate) use tls::{FreshBytes, MemoryBio, SslSocket, build_window, learn_tls_types};
-pub(crate) use type_builder::TypeBuilder;
+pub(crate) use type_builder::{TypeBuilder, set_metaclass};
 
 pub(crate) use pyo3_ffi as sys;

@@ -79,6 +79,12 @@ pub(crate) unsafe trait Native: Sized + 'static {
         false
     }
 
+    /// Whether an instance of a type with [`Native::CHAINS`] may hold another at this moment.
+    #[inline]
+    fn may_hold_chain(&self) -> bool {
+        true
+    }
+
     /// Takes the value out of every list that does not count references.
     fn detach(&self) {}
 }

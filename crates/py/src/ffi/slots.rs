@@ -7,7 +7,8 @@ use std::ptr::{self, NonNull};
 use super::native::{Instance, Native, This, Visitor};
 use super::trashcan::Level;
 use super::{
-    Arguments, Object, ObjectCell, Outcome, SavedException, guard, guard_status, none, sys,
+    Arguments, Object, ObjectCell, Outcome, SavedException, guard, guard_optional, guard_status,
+    sys,
 };
 
 /// A function item or a closure without captures, made again from its type.
@@ -46,7 +47,7 @@ pub(super) unsafe extern "C" fn deallocate<T: Native>(pointer: *mut sys::PyObjec
     // instance comes through CPython's own deallocator first, which has run the
     // finalizer already. The value is dropped in place, then the memory is freed.
     unsafe {
-        let _level = if T::CHAINS {
+        let _level = if T::CHAINS && This::<T>::from_raw(pointer).may_hold_chain() {
             match Level::enter(pointer, deallocate::<T>) {
                 None => return,
                 level => level,
@@ -89,8 +90,10 @@ pub(super) unsafe extern "C" fn deallocate<T: Native>(pointer: *mut sys::PyObjec
         if status < 0 {
             sys::PyErr_WriteUnraisable(class.cast());
         }
-        let kept = exact && T::free_list().is_some_and(|list| list.keep(pointer));
-        if let (false, Some(free)) = (kept, (*class).tp_free) {
+        if exact && T::free_list().is_some_and(|list| list.keep(pointer)) {
+            return;
+        }
+        if let Some(free) = (*class).tp_free {
             free(pointer.cast());
         }
         sys::Py_DECREF(class.cast());
@@ -204,20 +207,10 @@ pub(super) unsafe extern "C" fn next_slot<T: Native, F>(
 where
     F: Fn(This<'_, T>) -> Outcome<Option<Object>> + Copy + 'static,
 {
-    let mut ended = false;
-    let result = guard(|| {
+    guard_optional(|| {
         // SAFETY: CPython checked the type; see `conjure`.
-        let item = unsafe { conjure::<F>()(This::from_raw(pointer)) }?;
-        ended = item.is_none();
-        // A stand-in that is replaced below: the end is null without an exception.
-        Ok(item.unwrap_or_else(none))
-    });
-    if ended {
-        // SAFETY: gives back the stand-in's reference.
-        drop(unsafe { Object::from_owned(result) });
-        return ptr::null_mut();
-    }
-    result
+        unsafe { conjure::<F>()(This::from_raw(pointer)) }
+    })
 }
 
 /// How far a step of something that is awaited came.
@@ -254,27 +247,6 @@ where
         (true, _) => sys::PySendResult::PYGEN_ERROR,
         (false, true) => sys::PySendResult::PYGEN_RETURN,
         (false, false) => sys::PySendResult::PYGEN_NEXT,
-    }
-}
-
-pub(super) unsafe extern "C" fn bind(
-    function: *mut sys::PyObject,
-    object: *mut sys::PyObject,
-    _class: *mut sys::PyObject,
-) -> *mut sys::PyObject {
-    unsafe extern "C" {
-        fn PyMethod_New(
-            function: *mut sys::PyObject,
-            object: *mut sys::PyObject,
-        ) -> *mut sys::PyObject;
-    }
-    // SAFETY: live objects; null means that it was got through the class.
-    unsafe {
-        if object.is_null() {
-            sys::Py_INCREF(function);
-            return function;
-        }
-        PyMethod_New(function, object)
     }
 }
 

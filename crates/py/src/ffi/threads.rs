@@ -24,6 +24,19 @@ pub(crate) fn guard(body: impl FnOnce() -> Outcome<Object>) -> *mut sys::PyObjec
     }
 }
 
+/// [`guard`] for functions that may return null without an exception, as the end of an iteration.
+#[inline]
+pub(super) fn guard_optional(body: impl FnOnce() -> Outcome<Option<Object>>) -> *mut sys::PyObject {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(Some(object))) => object.into_ptr(),
+        Ok(Ok(None) | Err(_)) => ptr::null_mut(),
+        Err(panic) => {
+            raise_panic(&*panic);
+            ptr::null_mut()
+        }
+    }
+}
+
 /// [`guard`] for functions that return 0, or -1 when an exception is set.
 #[inline]
 pub(crate) fn guard_status(body: impl FnOnce() -> Outcome<()>) -> c_int {

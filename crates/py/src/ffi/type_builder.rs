@@ -60,6 +60,12 @@ impl<T: Native> TypeBuilder<T> {
         self
     }
 
+    /// Leaves `__doc__` to the instances' own attribute of that name, which the type's would hide.
+    pub(super) fn documented_by_instances(mut self) -> Self {
+        self.slots.retain(|slot| slot.slot != sys::Py_tp_doc);
+        self
+    }
+
     /// Derives the type from a class that was written in Python.
     ///
     /// Such a class can be changed, so a type that is based on it must not claim to be
@@ -136,10 +142,10 @@ impl<T: Native> TypeBuilder<T> {
     }
 
     /// Makes instances behave as functions do in a class: got through an object, they are
-    /// methods of it.
-    pub(super) fn binds_as_function(mut self) -> Self {
+    /// methods of it, which `bind` makes.
+    pub(super) fn binds_as_function(mut self, bind: sys::descrgetfunc) -> Self {
         self.flags |= sys::Py_TPFLAGS_METHOD_DESCRIPTOR;
-        self.slot(sys::Py_tp_descr_get, slots::bind as *mut c_void);
+        self.slot(sys::Py_tp_descr_get, bind as *mut c_void);
         self
     }
 
@@ -254,6 +260,29 @@ impl<T: Native> TypeBuilder<T> {
         members.push(END_OF_MEMBERS);
         self.slot(sys::Py_tp_members, members.leak().as_mut_ptr().cast());
     }
+}
+
+/// Gives a type of ours, and so the classes that will be derived from it, another metaclass.
+///
+/// # Errors
+/// TypeError for anything but a type and a metaclass whose instances are laid out as types are.
+pub(crate) fn set_metaclass(class: &Object, metaclass: &Object) -> Outcome<()> {
+    // SAFETY: questions about live objects; types are checked to be some, and a reference to the
+    // metaclass goes into the type, which lives as long as the process.
+    unsafe {
+        let of_types = &raw mut sys::PyType_Type;
+        let fits = sys::PyType_Check(class.as_ptr()) != 0
+            && sys::PyType_Check(metaclass.as_ptr()) != 0
+            && sys::PyType_IsSubtype(metaclass.as_ptr().cast(), of_types) != 0
+            && (*metaclass.as_ptr().cast::<sys::PyTypeObject>()).tp_basicsize
+                == (*of_types).tp_basicsize;
+        if !fits {
+            return Err(Raised::type_error("a type and a metaclass were expected"));
+        }
+        (*class.as_ptr()).ob_type = metaclass.clone().into_ptr().cast();
+        sys::PyType_Modified(class.as_ptr().cast());
+    }
+    Ok(())
 }
 
 const END_OF_MEMBERS: sys::PyMemberDef = sys::PyMemberDef {

@@ -4,7 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use ferrio_inspect::python::{Cause, Frame, Layout, Unreadable, cause, frames, location_table};
+use ferrio_inspect::python::{
+    Cause, Frame, Layout, Unreadable, cause_when_run, frames, location_table,
+};
 
 use super::layout;
 use crate::ffi::{
@@ -65,14 +67,9 @@ impl Wanted {
             thread::sleep(Duration::from_millis(1));
         }
         thread::sleep(self.after);
-        loop {
-            let cause = cause(self.layout, self.thread, self.thread_state);
-            let frames = self.frames(MOST);
-            // What a busy machine has to do with it is not what the tests ask for.
-            if cause != Cause::Descheduled || !self.is_there() {
-                return Ok((frames, cause));
-            }
-        }
+        // What a busy machine has to do with it is not what the tests ask for.
+        let cause = cause_when_run(self.layout, self.thread, self.thread_state, self.timeout);
+        Ok((self.frames(MOST), cause))
     }
 
     fn is_there(&self) -> bool {

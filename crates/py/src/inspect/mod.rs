@@ -1,28 +1,70 @@
 //! What shows loops to people, as far as it needs Python: `ferrio_inspect` has the rest.
 //!
+//! Any thread may ask for a [`ferrio_inspect::Snapshot`], also while the loop's own is in the
+//! middle of a step. Nothing is kept while nobody asks: what a task waits for is found in its
+//! coroutine, from the outermost await to the innermost.
+//!
 //! | module | what it holds |
 //! |---|---|
+//! | `chain` | from a task's outermost await to the innermost |
+//! | `collect` | what loops and tasks are at, for whoever holds the interpreter |
+//! | `http` | the HTTP server, as Python starts it |
 //! | `interpreter_thread` | how native threads get something done in Python |
 //! | `layout` | where the interpreter keeps what native threads look at |
 //! | `look` | what the tests see of a thread from outside |
+//! | `process` | this process as what views are made from |
 //! | `services` | the native threads, at a fork and at the end |
+//! | `waits` | what a task waits for |
 //! | `watchdog` | which loops it watches, and how its reports reach Python |
 
+mod chain;
+mod collect;
+mod http;
 pub(crate) mod interpreter_thread;
 mod layout;
 mod look;
+mod process;
 mod services;
+mod waits;
 mod watchdog;
 
+pub(crate) use collect::collect_snapshot;
 pub(crate) use layout::layout;
 pub(crate) use services::resume_after_fork;
 
-use crate::ffi::Method;
+use serde::Serialize;
+
+use crate::ffi::{Arguments, Method, Object, Outcome, Raised, text};
 
 /// The module's functions.
 pub(crate) fn functions() -> Vec<Method> {
     let mut functions = services::functions();
+    functions.extend(http::functions());
     functions.extend(look::functions());
     functions.extend(watchdog::functions());
+    functions.push(Method::function(
+        c"_metrics",
+        metrics_text,
+        c"_metrics(tasks): the metrics of all loops as JSON, with a look at every task or without.",
+    ));
     functions
+}
+
+fn metrics_text(arguments: Arguments<'_>) -> Outcome<Object> {
+    let [tasks] = arguments.positional() else {
+        return Err(Raised::type_error("one argument is expected"));
+    };
+    json(&process::metrics_here(tasks.is_true()?)?)
+}
+
+/// The snapshot as JSON.
+pub(crate) fn snapshot_text() -> Outcome<Object> {
+    json(&collect_snapshot()?)
+}
+
+fn json(value: &impl Serialize) -> Outcome<Object> {
+    match serde_json::to_string(value) {
+        Ok(json) => text(&json),
+        Err(error) => Err(Raised::runtime_error(&error.to_string())),
+    }
 }

@@ -3,7 +3,7 @@
 use ferrio_inspect::services::{Stopping, services};
 use ferrio_inspect::watchdog;
 
-use super::interpreter_thread;
+use super::{http, interpreter_thread, process};
 use crate::ffi::{Arguments, Method, Object, Outcome, Raised, none, released};
 
 /// The functions that `ferrio.forking` calls.
@@ -33,6 +33,8 @@ pub(super) fn functions() -> Vec<Method> {
                 refuse_arguments(arguments)?;
                 services().forget();
                 interpreter_thread::forget();
+                process::forget();
+                http::forget();
                 watchdog::forget();
                 Ok(none())
             },
@@ -67,7 +69,7 @@ fn resume(event_loop: &Object) {
 }
 
 /// Waits for threads that may need the interpreter to come to their end.
-fn stop(stopping: Stopping) {
+pub(super) fn stop(stopping: Stopping) {
     if !stopping.is_empty() {
         released(|| stopping.wait());
     }

@@ -108,9 +108,11 @@ impl ReadStream {
     fn take(&mut self) -> Outcome<Option<Object>> {
         let reader = self.reader.this();
         match &mut self.wanted {
+            // Of nothing: whoever does not take anything does not let the transport go on.
+            Wanted::UpTo(0) | Wanted::Exactly(0) => reader.received.take(0).map(Some),
             Wanted::UpTo(count) => {
                 let count = *count;
-                if count > 0 && reader.received.is_empty()? && !reader.eof.get() {
+                if reader.received.is_empty()? && !reader.eof.get() {
                     return Ok(None);
                 }
                 take_and_resume(reader, count).map(Some)

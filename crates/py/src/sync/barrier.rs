@@ -259,7 +259,7 @@ fn wait_while(
 ) -> Outcome<Option<Object>> {
     loop {
         if let Some(wait) = wait
-            && let Progress::Yielded(item) = wait.resume(thrown.take())?
+            && let Progress::Yielded(item) = wait.resume_within(thrown.take())?
         {
             return Ok(Some(item));
         }

@@ -165,6 +165,13 @@ impl This<'_, Condition> {
             return Ok(());
         }
         let falsehood = Object::from_bool(false);
+        // The first one nearly always is enough.
+        if count.as_integer() == Some(1)
+            && let Some(first) = self.waiters.first()?
+            && wake(&first, &falsehood)?
+        {
+            return Ok(());
+        }
         let mut woken = 0;
         for waiter in self.waiters.items()? {
             let enough = Object::from_i64(woken)?;
@@ -243,6 +250,29 @@ impl WaitCondition {
             condition,
             state: Waiting::Not,
         }
+    }
+
+    /// A step of one that another native body awaits.
+    ///
+    /// # Errors
+    /// RuntimeError when it waits for the lock instead of being closed: what awaits it goes on with
+    /// that, and lets go of it, as asyncio's function does.
+    pub(super) fn resume_within(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
+        // SAFETY: a built-in class.
+        let exit = unsafe { sys::PyExc_GeneratorExit };
+        let closing = match &thrown {
+            Some(exception) => exception.is_instance(exit)?.then(|| exception.clone()),
+            None => None,
+        };
+        let progress = self.resume(thrown)?;
+        if let (Progress::Yielded(_), Some(closing)) = (&progress, closing) {
+            // The wait for the lock is closed in its turn, and leaves the lock's list.
+            if let Err(raised) = self.resume(Some(closing)) {
+                raised.discard(); // It was asked to end, and has.
+            }
+            return Err(Raised::runtime_error("coroutine ignored GeneratorExit"));
+        }
+        Ok(progress)
     }
 
     fn begin(&mut self) -> Outcome<Progress> {
@@ -419,7 +449,7 @@ impl Steps for WaitForPredicate {
         loop {
             if let Some(wait) = &mut self.wait {
                 let progress = match wait {
-                    OneWait::Plain(wait) => wait.resume(thrown.take())?,
+                    OneWait::Plain(wait) => wait.resume_within(thrown.take())?,
                     OneWait::Named(awaited) => awaited.resume(thrown.take())?,
                 };
                 if let Progress::Yielded(item) = progress {

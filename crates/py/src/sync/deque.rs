@@ -63,11 +63,19 @@ impl Deque {
     }
 
     /// Whether it counts as false in Python.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_empty(&self) -> Outcome<bool> {
+        match &*self.0.borrow() {
+            Container::Absent => Ok(true),
+            Container::Native(items) => Ok(items.is_empty()),
+            Container::Python(_) => self.is_python_empty(),
+        }
+    }
+
+    #[cold]
+    fn is_python_empty(&self) -> Outcome<bool> {
         let object = match &*self.0.borrow() {
-            Container::Absent => return Ok(true),
-            Container::Native(items) => return Ok(items.is_empty()),
+            Container::Absent | Container::Native(_) => return Ok(true),
             Container::Python(object) => object.clone(),
         };
         object.is_true().map(|truth| !truth)

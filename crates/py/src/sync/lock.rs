@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
 use super::{
-    BoundLoop, Deque, LoopBound, Pickled, Semaphore, StandsIn, Waiter, describe, describe_waiters,
-    is_cancelled_error, is_future_cancelled, loop_bound_attributes, pickled_methods, visit_waiter,
-    wake,
+    BoundLoop, Condition, Deque, LoopBound, Pickled, Semaphore, StandsIn, Waiter, describe,
+    describe_waiters, is_cancelled_error, is_future_cancelled, loop_bound_attributes,
+    pickled_methods, visit_waiter, wake,
 };
 use crate::awaitable::{Awaited, Coroutine, Steps};
 use crate::ffi::{
@@ -201,20 +201,20 @@ pub(crate) enum Enter {
 impl Enter {
     #[inline]
     pub(crate) fn new(object: &Object) -> Enter {
-        if let Some(lock) = This::<Lock>::from_object(object)
+        if let Some(lock) = This::<Lock>::from_exact(object)
             && lock.is_plain()
         {
             return Enter::Lock(AcquireLock::new(lock.own()));
+        }
+        if let Some(condition) = This::<Condition>::from_exact(object)
+            && let Some(lock) = condition.plain_lock()
+        {
+            return Enter::Lock(AcquireLock::new(lock));
         }
         if let Some(semaphore) = This::<Semaphore>::from_object(object)
             && semaphore.is_plain()
         {
             return Enter::Semaphore(super::AcquireSemaphore::new(semaphore.own()));
-        }
-        if let Some(condition) = This::<super::Condition>::from_object(object)
-            && let Some(lock) = condition.plain_lock()
-        {
-            return Enter::Lock(AcquireLock::new(lock));
         }
         Enter::Named(object.clone())
     }
@@ -257,14 +257,20 @@ impl Steps for Exit {
     #[inline]
     fn resume(&mut self, _thrown: Option<Object>) -> Outcome<Progress> {
         let object = &self.0;
-        match This::<Lock>::from_exact(object) {
-            Some(lock) if lock.is_plain() => lock.release()?,
-            _ => match This::<Semaphore>::from_exact(object) {
-                Some(semaphore) if semaphore.is_plain() => semaphore.release()?,
-                _ => {
-                    object.call_method(&originals().names.release, &[])?;
-                }
-            },
+        if let Some(lock) = This::<Lock>::from_exact(object)
+            && lock.is_plain()
+        {
+            lock.release()?;
+        } else if let Some(semaphore) = This::<Semaphore>::from_exact(object)
+            && semaphore.is_plain()
+        {
+            semaphore.release()?;
+        } else if let Some(condition) = This::<Condition>::from_exact(object)
+            && let Some(lock) = condition.plain_lock()
+        {
+            lock.this().release()?;
+        } else {
+            object.call_method(&originals().names.release, &[])?;
         }
         Ok(Progress::Returned(none()))
     }
@@ -294,8 +300,8 @@ pub(super) fn add_context_manager<T: Native>() -> Outcome<()> {
         let this = receiver::<T>(this, "__aexit__")?;
         Coroutine::make(function, Exit(this.into_object()))
     })?;
-    T::type_object().add_attribute(c"__aenter__", &enter.into_object())?;
-    T::type_object().add_attribute(c"__aexit__", &exit.into_object())
+    T::type_object().add_attribute(c"__aenter__", &enter.into_special_method())?;
+    T::type_object().add_attribute(c"__aexit__", &exit.into_special_method())
 }
 
 /// Builds the Python type.

@@ -7,6 +7,8 @@
 
 mod callback;
 mod current;
+mod origin;
+mod places;
 mod published;
 mod python;
 mod step;
@@ -18,6 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use callback::TaskCallback;
 use ferrio_inspect::watchdog::TaskLayout;
+pub(crate) use origin::{Making, Origin, is_registry_on, stepped_id};
+pub(crate) use places::{Maker, OWNERS, Place, learn_folders, site_in};
 pub(crate) use published::all_tasks;
 pub(crate) use python::build;
 
@@ -53,6 +57,10 @@ pub(crate) struct Task {
     must_cancel: Cell<bool>,
     /// Whether its end while pending is worth a message.
     log_destroy_pending: Cell<bool>,
+    /// Who made it.
+    maker: Cell<Maker>,
+    /// Where it comes from, and what is counted of it.
+    pub(crate) origin: Origin,
 }
 
 static TYPE: TypeObject = TypeObject::new();
@@ -109,6 +117,7 @@ unsafe impl Native for Task {
 
     fn detach(&self) {
         unlink(self);
+        self.origin.end();
     }
 }
 
@@ -138,6 +147,8 @@ impl Task {
             cancel_requests: Cell::new(0),
             must_cancel: Cell::new(false),
             log_destroy_pending: Cell::new(true),
+            maker: Cell::new(Maker::Program),
+            origin: Origin::new(),
         }
     }
 
@@ -152,6 +163,11 @@ impl Task {
         self.context
             .get()
             .ok_or_else(|| Raised::runtime_error("Task object is not initialized."))
+    }
+
+    /// The future that it waits for, kept until the step that follows.
+    pub(crate) fn awaited(&self) -> Option<Object> {
+        self.waits_for.get()
     }
 
     /// Its end while pending is not worth a message.
@@ -236,6 +252,8 @@ impl This<'_, Task> {
         self.waits_for.clear();
         self.log_destroy_pending.set(true);
         self.coroutine.set(coroutine.clone());
+        let native = self.future.native_loop();
+        self.register(coroutine, native.as_ref().map(Own::this));
         match options.name {
             Some(name) => self.set_name(name)?,
             None => {

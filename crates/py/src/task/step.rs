@@ -9,7 +9,7 @@
 use super::{Task, cancel_awaited, current};
 use crate::combinators::GatheringFuture;
 use crate::event_loop::EventLoop;
-use crate::ffi::{Context, Object, Outcome, Raised, This, sys};
+use crate::ffi::{Context, Object, Outcome, Raised, Stepping, This, sys};
 use crate::future::{Callback, Future, Held, State};
 use crate::imports::imports;
 
@@ -137,10 +137,13 @@ impl This<'_, Task> {
         let Some(coroutine) = self.coroutine.get() else {
             return Err(Raised::runtime_error("uninitialized Task object"));
         };
+        self.origin.count_step();
+        let stepping = Stepping::enter(self);
         let paused = match thrown {
             None => send(&coroutine),
             Some(exception) => throw(&coroutine, &exception),
         };
+        drop(stepping);
         match paused? {
             Paused::Yielded(item) => self.wait_for(&item),
             Paused::Returned(value) => self.finish(value),
@@ -152,6 +155,7 @@ impl This<'_, Task> {
     #[inline]
     fn finish(self, value: Object) -> Outcome<()> {
         self.withdraw();
+        self.origin.end();
         let future = self.upcast::<Future>();
         if self.must_cancel.replace(false) {
             // Cancelled right before it came to its end.
@@ -164,6 +168,7 @@ impl This<'_, Task> {
     /// The coroutine raised.
     fn fail(self, exception: Object) -> Outcome<()> {
         self.withdraw();
+        self.origin.end();
         let future = self.upcast::<Future>();
         if is_cancelled_error(&exception)? {
             self.future().cancelled_error.set(exception);
@@ -212,10 +217,11 @@ impl This<'_, Task> {
                 format!("Task cannot await on itself: {task}")
             });
         }
-        let plain = self
-            .future()
-            .native_loop()
-            .is_some_and(|native| native.is_plain());
+        let native = self.future().native_loop();
+        let plain = native.as_ref().is_some_and(|native| native.is_plain());
+        if let Some(native) = &native {
+            self.origin.waits_from(native.moment());
+        }
         if plain && !awaited.is_done() {
             awaited.callbacks().add(Callback::Waiter(self.own()));
         } else {
@@ -229,6 +235,9 @@ impl This<'_, Task> {
 
     /// Waits for whatever speaks the protocol of futures: `_asyncio_future_blocking`.
     fn wait_for_foreign(self, item: &Object) -> Outcome<()> {
+        if let Some(native) = self.future().native_loop() {
+            self.origin.waits_from(native.moment());
+        }
         let imports = imports();
         let names = &imports.names;
         let blocking = item.find_attr(&names.asyncio_future_blocking)?;

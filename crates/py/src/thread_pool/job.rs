@@ -2,6 +2,9 @@
 
 use std::ffi::c_int;
 
+use ferrio_inspect::clock::now_ns;
+use ferrio_inspect::counters::Calls;
+
 use crate::ffi::{Context, Object, Outcome, Raised, This, Visitor, sys};
 use crate::future::Future;
 use crate::imports::imports;
@@ -18,6 +21,8 @@ pub(crate) struct Job {
     pub(crate) context: Option<Object>,
     /// A future of the loop, for the outcome. Without one the function sees to everything itself.
     pub(crate) future: Option<Object>,
+    /// When it was made, in nanoseconds on the monotonic clock.
+    pub(crate) submitted: u64,
 }
 
 // SAFETY: a job crosses threads by the job queue, whose two ends hold the interpreter when they
@@ -36,7 +41,7 @@ impl Job {
     /// Makes the call; what the loop is to be told, if anything.
     ///
     /// One whose future was cancelled before is not made.
-    pub(super) fn run(self) -> Option<Offloaded> {
+    pub(super) fn run(self, calls: &Calls) -> Option<Offloaded> {
         if let Some(future) = &self.future {
             match is_done(future) {
                 Ok(true) => return None,
@@ -44,7 +49,10 @@ impl Job {
                 Err(raised) => raised.report_unraisable(future),
             }
         }
+        let begun = now_ns();
         let called = self.call();
+        let wait = begun.saturating_sub(self.submitted);
+        calls.made(wait, now_ns().saturating_sub(begun), called.is_err());
         let future = self.into_future();
         let (value, failed) = match called {
             Ok(value) => (value, false),

@@ -17,10 +17,11 @@ use std::cell::{Cell, OnceCell};
 use std::ffi::{CStr, c_int};
 use std::sync::Arc;
 
-use ferrio_core::job_queue::{Announcement, Pushed};
+use ferrio_core::job_queue::{Announcement, Pushed, Ticket};
 use ferrio_core::{InjectQueue, JobQueue};
+use ferrio_inspect::LoopRecord;
 pub(crate) use job::{Job, Offloaded};
-pub(crate) use python::build;
+pub(crate) use python::{build, ticket_object};
 
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     jobs: JobQueue<Job>,
     /// The way back to the loop.
     injector: Arc<InjectQueue<Entry>>,
+    /// Where the loop's jobs are counted.
+    record: Arc<LoopRecord>,
 }
 
 impl Shared {
@@ -101,17 +104,22 @@ impl This<'_, ThreadPool> {
         let shared = Shared {
             jobs: JobQueue::new(max_threads),
             injector: event_loop.injector(),
+            record: Arc::clone(&event_loop.value().record),
         };
         self.shared
             .set(Arc::new(shared))
             .map_err(|_| Raised::runtime_error("the pool is initialised already"))
     }
 
-    /// Puts a job at the end of the queue. True when one more thread is to be started.
+    /// Puts a job at the end of the queue. With a ticket, one more thread is to be started.
     ///
     /// # Errors
     /// RuntimeError after the shutdown.
-    pub(crate) fn submit(self, job: Job, event_loop: Option<This<'_, EventLoop>>) -> Outcome<bool> {
+    pub(crate) fn submit(
+        self,
+        job: Job,
+        event_loop: Option<This<'_, EventLoop>>,
+    ) -> Outcome<Option<Ticket>> {
         let shared = self.shared()?;
         // Only a loop in its turns comes to the place where it lets go of the interpreter.
         let turning = event_loop.filter(|event_loop| event_loop.is_turning_here());
@@ -119,15 +127,19 @@ impl This<'_, ThreadPool> {
             Some(_) => Announcement::MayWait,
             None => Announcement::Now,
         };
-        match shared.jobs.push(job, announcement) {
-            Ok(Pushed::Taken) => Ok(false),
+        let pushed = shared.jobs.push(job, announcement);
+        if pushed.is_ok() {
+            shared.record.counters.executor.submit();
+        }
+        match pushed {
+            Ok(Pushed::Taken) => Ok(None),
             Ok(Pushed::Unannounced) => {
                 if let Some(event_loop) = turning {
                     event_loop.owe_announcement(Arc::clone(shared));
                 }
-                Ok(false)
+                Ok(None)
             }
-            Ok(Pushed::WantsThread) => Ok(true),
+            Ok(Pushed::WantsThread(ticket)) => Ok(Some(ticket)),
             Err(refused) => {
                 drop(refused);
                 Err(refusal()?)
@@ -137,14 +149,15 @@ impl This<'_, ThreadPool> {
 
     /// The thread that was wanted could not be started. True when the job is taken back, because
     /// nobody would do it.
-    pub(crate) fn thread_failed(self) -> Outcome<bool> {
-        let job = self.shared()?.jobs.thread_failed();
+    fn thread_failed(self, ticket: Ticket) -> Outcome<bool> {
+        let job = self.shared()?.jobs.thread_failed(ticket);
         Ok(job.is_some())
     }
 
     /// A thread's life: does jobs until the pool is shut down.
     fn work(self) -> Outcome<()> {
         let shared = Arc::clone(self.shared()?);
+        shared.jobs.thread_began();
         // Whether the loop has to be woken for what it was handed.
         let mut handed = false;
         loop {
@@ -156,7 +169,7 @@ impl This<'_, ThreadPool> {
                 })
             });
             let Some(job) = job else { return Ok(()) };
-            handed = match job.run() {
+            handed = match job.run(&shared.record.counters.executor) {
                 // A closed loop refuses it, and nobody waits for it any more.
                 Some(outcome) => shared
                     .injector

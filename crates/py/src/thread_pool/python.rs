@@ -1,5 +1,8 @@
 //! `ferrio._ferrio.ThreadPool` as Python sees it.
 
+use ferrio_core::job_queue::Ticket;
+use ferrio_inspect::clock::now_ns;
+
 use super::{Job, ThreadPool};
 use crate::event_loop::EventLoop;
 use crate::ffi::{Method, Object, Outcome, Raised, Signature, This, TypeBuilder, methods, none};
@@ -36,17 +39,21 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
                     keywords: None,
                     context: None,
                     future: None,
+                    submitted: now_ns(),
                 };
-                Ok(Object::from_bool(this.submit(job, None)?))
+                ticket_object(this.submit(job, None)?)
             },
-            c"Have `function()` called in a thread; return True if one more is to be started.\n\n\
+            c"Have `function()` called in a thread; return a ticket if one more is to be started.\n\n\
             RuntimeError after shut_down().",
         ),
-        Method::no_arguments(
+        Method::one_argument(
             c"thread_failed",
-            |this: Self_<'_>| Ok(Object::from_bool(this.thread_failed()?)),
+            |this: Self_<'_>, ticket: &Object| {
+                let ticket = u64::try_from(ticket.to_i64()?).map_err(|_| no_ticket())?;
+                this.thread_failed(Ticket(ticket)).map(Object::from_bool)
+            },
             c"Say that the wanted thread could not be started; return True if there is no other,\n\
-            and the last job was therefore taken back.",
+            and the ticket's job was therefore taken back.",
         ),
         Method::no_arguments(
             c"work",
@@ -87,4 +94,17 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
         ),
     ]))
     .build(module, None)
+}
+
+/// A ticket as Python sees it: an int, or None for none.
+pub(crate) fn ticket_object(ticket: Option<Ticket>) -> Outcome<Object> {
+    match ticket {
+        Some(Ticket(number)) => Object::from_i64(i64::try_from(number).unwrap_or(i64::MAX)),
+        None => Ok(none()),
+    }
+}
+
+#[cold]
+fn no_ticket() -> Raised {
+    Raised::value_error("a ticket is not negative")
 }

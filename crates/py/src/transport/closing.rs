@@ -87,6 +87,7 @@ impl<T: Transport> This<'_, T> {
         drop(self.socket.take());
         self.protocol.clear();
         self.event_loop.clear();
+        self.counted.close();
         self.read_context.clear();
         self.write_context.clear();
         let names = &imports().names;

@@ -12,10 +12,12 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 use ferrio_core::Interest;
 use ferrio_core::flow_control::{Limits, Pressure};
+use ferrio_inspect::counters::TransportKind;
 use rustix::io::Errno;
 
 use super::AnyTransport;
 use super::accepted::AcceptedSocket;
+use super::counting::Counted;
 use crate::event_loop::EventLoop;
 use crate::ffi::{
     Native, Object, ObjectCell, Outcome, Own, Raised, SavedException, Slot, SocketCell, This,
@@ -54,12 +56,16 @@ pub(crate) struct Endpoint {
     pub(super) read_context: ObjectCell,
     /// The context of what writing calls, when it had to wait for the kernel.
     pub(super) write_context: ObjectCell,
+    /// What the loop's counters were told.
+    pub(super) counted: Counted,
 }
 
 /// A type of transports: what differs between them, for what they have in common.
 pub(crate) trait Transport: Native + Deref<Target = Endpoint> {
     /// What asyncio calls the function that goes on sending.
     const WRITE_CALLBACK: &'static str;
+    /// What it counts as.
+    const KIND: TransportKind;
 
     /// The transport as the loop keeps it.
     fn into_any(transport: Own<Self>) -> AnyTransport;
@@ -117,6 +123,7 @@ impl Endpoint {
             watched: Cell::new(Interest::empty()),
             read_context: ObjectCell::new(),
             write_context: ObjectCell::new(),
+            counted: Counted::new(),
         }
     }
 
@@ -204,7 +211,7 @@ impl<T: Transport> This<'_, T> {
         socket: &Object,
         extra: &Object,
     ) -> Outcome<()> {
-        self.take_over_file(event_loop, socket, extra)?;
+        self.take_over_file(event_loop, socket, extra, T::KIND)?;
         self.owner()?.gathering.own_descriptor(self)
     }
 }
@@ -220,6 +227,7 @@ impl<T: Native + Deref<Target = Endpoint>> This<'_, T> {
         event_loop: &Object,
         file: &Object,
         extra: &Object,
+        kind: TransportKind,
     ) -> Outcome<()> {
         let Some(event_loop) = This::<EventLoop>::from_object(event_loop) else {
             return Err(Raised::type_error("the transport needs a loop of ferrio"));
@@ -239,6 +247,7 @@ impl<T: Native + Deref<Target = Endpoint>> This<'_, T> {
                 self.extra.set(extra.clone());
             }
         }
+        self.counted.open(&event_loop.value().record, kind);
         self.event_loop.set(event_loop.own());
         Ok(())
     }

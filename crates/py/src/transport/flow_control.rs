@@ -16,6 +16,7 @@ impl<T: Transport> This<'_, T> {
 
     /// Asks the protocol to stop writing when too much waits for the kernel.
     pub(super) fn pause_if_full(self) -> Outcome<()> {
+        self.counted.buffered(self.value().refused());
         // Only what the kernel takes makes it resume.
         if self.value().is_protocol_paused() {
             return Ok(());
@@ -28,6 +29,7 @@ impl<T: Transport> This<'_, T> {
 
     /// Tells the protocol to go on when little enough waits for the kernel.
     pub(super) fn resume_if_drained(self) -> Outcome<()> {
+        self.counted.buffered(self.value().refused());
         if !self.value().is_protocol_paused() {
             return Ok(());
         }

@@ -11,6 +11,7 @@
 //! | `any` | a transport of any kind, as the loop keeps it |
 //! | `watching` | which events the loop tells it of |
 //! | `closing` | how a connection ends |
+//! | `counting` | what the loop's counters are told |
 //! | `flow_control` | when a protocol is asked to stop sending |
 //! | `methods` | what Python sees of every transport |
 //! | `reading` | streams: from the kernel to the protocol |
@@ -40,6 +41,7 @@ mod accepted;
 mod address;
 mod any;
 mod closing;
+mod counting;
 mod datagram;
 mod endpoint;
 mod flow_control;
@@ -65,6 +67,7 @@ pub(crate) use datagram::DatagramTransport;
 pub(crate) use endpoint::{Endpoint, Transport};
 use ferrio_core::WriteBuffer;
 use ferrio_core::flow_control::{Limits, Pressure};
+use ferrio_inspect::counters::TransportKind;
 pub(crate) use gathering::Gathering;
 use piece::Piece;
 pub(crate) use tls::writes_by_itself;
@@ -207,6 +210,7 @@ impl Deref for StreamTransport {
 
 impl Transport for StreamTransport {
     const WRITE_CALLBACK: &'static str = "_write_ready";
+    const KIND: TransportKind = TransportKind::Stream;
 
     fn into_any(transport: Own<Self>) -> AnyTransport {
         AnyTransport::Stream(transport)

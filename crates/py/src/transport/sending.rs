@@ -30,7 +30,7 @@ pub(super) struct Offer {
     /// How many bytes it was shown.
     size: usize,
     /// How many of them, from the front, it has taken.
-    taken: usize,
+    pub(super) taken: usize,
 }
 
 /// Offers the kernel what the buffer holds and, behind it, `rest`; as many pieces as fit in one

@@ -16,6 +16,7 @@ impl StreamTransport {
     #[inline]
     pub(super) fn receive(&self, memory: &mut [u8]) -> io::Result<usize> {
         let (_, length) = rustix::net::recv(self.open_fd()?, memory, RecvFlags::DONTWAIT)?;
+        self.counted.received(length);
         Ok(length)
     }
 
@@ -23,7 +24,9 @@ impl StreamTransport {
     /// one call.
     #[inline]
     pub(super) fn offer(&self, rest: &[u8]) -> io::Result<Offer> {
-        offer(&Socket(self.open_fd()?), &self.buffer.borrow(), rest)
+        let offer = offer(&Socket(self.open_fd()?), &self.buffer.borrow(), rest)?;
+        self.counted.sent(offer.taken);
+        Ok(offer)
     }
 
     /// Tells the peer that nothing more will come.

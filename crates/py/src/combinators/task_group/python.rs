@@ -220,7 +220,11 @@ fn make_task(
 /// `create_task(coro, **kwargs)`: the keywords are the loop's business.
 fn create_task_with_any(this: This<'_, TaskGroup>, arguments: Arguments<'_>) -> Outcome<Object> {
     let [coroutine] = arguments.positional() else {
-        return create_task(this, arguments);
+        let by_name = |arguments: Arguments<'_>| create_task_with_any(this, arguments);
+        return match arguments.with_keyword_first(c"coro", by_name) {
+            Some(outcome) => outcome,
+            None => create_task(this, arguments),
+        };
     };
     this.create_task(coroutine, arguments.has_keywords(), |event_loop| {
         arguments.call(&event_loop.get_attr(&originals().names.create_task)?)
@@ -233,7 +237,7 @@ fn add_functions() -> Outcome<()> {
     let function = Function::make_method(&function, |function, group| {
         Coroutine::make(function, EnterGroup(group))
     })?;
-    TYPE.add_attribute(c"__aenter__", &function.into_object())?;
+    TYPE.add_attribute(c"__aenter__", &function.into_special_method())?;
     let function = get(original, c"__aexit__")?;
     let function = Function::make(&function, "ferrio", |function, arguments| {
         const EXIT: Signature<4> = Signature {
@@ -250,7 +254,7 @@ fn add_functions() -> Outcome<()> {
         );
         Coroutine::make(function, plan)
     })?;
-    TYPE.add_attribute(c"__aexit__", &function.into_object())?;
+    TYPE.add_attribute(c"__aexit__", &function.into_special_method())?;
     let function = get(original, c"create_task")?;
     let function = Function::make(&function, "ferrio", |_, arguments| {
         let Some((this, rest)) = arguments.split_first() else {

@@ -88,10 +88,10 @@ impl Operation {
         match self {
             Operation::Receive { most } => receive(event_loop, fd, *most),
             Operation::ReceiveInto { memory } => match memory.get() {
-                Some(memory) => receive_into(fd, &memory),
+                Some(memory) => receive_into(event_loop, fd, &memory),
                 None => Ok(Attempt::NotNow),
             },
-            Operation::SendAll(unsent) => send_all(fd, unsent),
+            Operation::SendAll(unsent) => send_all(event_loop, fd, unsent),
             Operation::Call { function } => match function.get() {
                 Some(function) => call(event_loop, &function),
                 None => Ok(Attempt::NotNow),
@@ -152,7 +152,10 @@ fn receive(event_loop: This<'_, EventLoop>, fd: RawFd, most: usize) -> Outcome<A
     let received =
         unless_too_early(|| rustix::net::recv(borrow(fd), &mut *memory, RecvFlags::DONTWAIT));
     let result = match received {
-        Ok(Some((_, length))) => Object::from_bytes(&memory[..length]).map(Attempt::Done),
+        Ok(Some((_, length))) => {
+            event_loop.traffic().received(length);
+            Object::from_bytes(&memory[..length]).map(Attempt::Done)
+        }
         Ok(None) => Ok(Attempt::NotNow),
         Err(error) => Err(error.into()),
     };
@@ -160,7 +163,7 @@ fn receive(event_loop: This<'_, EventLoop>, fd: RawFd, most: usize) -> Outcome<A
     result
 }
 
-fn receive_into(fd: RawFd, memory: &Object) -> Outcome<Attempt> {
+fn receive_into(event_loop: This<'_, EventLoop>, fd: RawFd, memory: &Object) -> Outcome<Attempt> {
     let mut buffer = Buffer::to_write(memory)?;
     let slice = buffer.as_mut_slice();
     let received =
@@ -168,27 +171,34 @@ fn receive_into(fd: RawFd, memory: &Object) -> Outcome<Attempt> {
     let Some((_, length)) = received else {
         return Ok(Attempt::NotNow);
     };
+    event_loop.traffic().received(length);
     Object::from_i64(i64::try_from(length).unwrap_or(i64::MAX)).map(Attempt::Done)
 }
 
 #[inline]
-fn send_all(fd: RawFd, unsent: &Unsent) -> Outcome<Attempt> {
+fn send_all(event_loop: This<'_, EventLoop>, fd: RawFd, unsent: &Unsent) -> Outcome<Attempt> {
     let Some(lent) = unsent.data.take() else {
         return Ok(Attempt::NotNow);
     };
-    let attempt = send_some(fd, lent.as_slice(), &unsent.sent);
+    let attempt = send_some(event_loop, fd, lent.as_slice(), &unsent.sent);
     unsent.data.set(Some(lent));
     Ok(attempt?)
 }
 
 #[inline]
-fn send_some(fd: RawFd, data: &[u8], sent: &Cell<usize>) -> io::Result<Attempt> {
+fn send_some(
+    event_loop: This<'_, EventLoop>,
+    fd: RawFd,
+    data: &[u8],
+    sent: &Cell<usize>,
+) -> io::Result<Attempt> {
     const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
     for _ in 0..SENDS_PER_TURN {
         let rest = data.get(sent.get()..).unwrap_or_default();
         let Some(taken) = unless_too_early(|| rustix::net::send(borrow(fd), rest, FLAGS))? else {
             return Ok(Attempt::NotNow);
         };
+        event_loop.traffic().sent(taken);
         sent.set(sent.get() + taken);
         if sent.get() >= data.len() {
             return Ok(Attempt::Done(none()));

@@ -24,6 +24,7 @@ use std::ops::Deref;
 
 use ferrio_core::DatagramBuffer;
 use ferrio_core::flow_control::{Limits, Pressure};
+use ferrio_inspect::counters::TransportKind;
 use known_addresses::KnownAddresses;
 pub(crate) use python::build;
 use receiving::Bursts;
@@ -117,6 +118,7 @@ impl Deref for DatagramTransport {
 
 impl Transport for DatagramTransport {
     const WRITE_CALLBACK: &'static str = "_sendto_ready";
+    const KIND: TransportKind = TransportKind::Datagram;
 
     fn into_any(transport: Own<Self>) -> AnyTransport {
         AnyTransport::Datagram(transport)

@@ -171,7 +171,10 @@ impl This<'_, DatagramTransport> {
         });
         self.note_io();
         match called {
-            Ok(_) => Attempt::Sent,
+            Ok(_) => {
+                self.counted.sent(bytes.len());
+                Attempt::Sent
+            }
             Err(raised) if is_raised_not_now(&raised) => {
                 raised.discard(); // The loop will tell.
                 Attempt::NotNow

@@ -52,19 +52,22 @@ impl DatagramTransport {
     pub(super) fn receive(&self, memory: &mut [u8]) -> io::Result<(usize, Option<SocketAddrAny>)> {
         let (_, length, sender) =
             rustix::net::recvfrom(self.open_fd()?, &mut *memory, RecvFlags::DONTWAIT)?;
-        Ok((length.min(memory.len()), sender))
+        let length = length.min(memory.len());
+        self.counted.received(length);
+        Ok((length, sender))
     }
 
     /// Sends a datagram; without an address to whom the socket is connected to.
     #[inline]
     pub(super) fn transmit(&self, bytes: &[u8], address: Option<&Address>) -> io::Result<()> {
         let fd = self.open_fd()?;
-        match address {
+        let taken = match address {
             None => rustix::net::send(fd, bytes, SEND_FLAGS)?,
             Some(Address::V4(address)) => rustix::net::sendto(fd, bytes, SEND_FLAGS, address)?,
             Some(Address::V6(address)) => rustix::net::sendto(fd, bytes, SEND_FLAGS, address)?,
             Some(Address::Unix(address)) => rustix::net::sendto(fd, bytes, SEND_FLAGS, address)?,
         };
+        self.counted.sent(taken);
         Ok(())
     }
 }

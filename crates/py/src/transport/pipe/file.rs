@@ -15,7 +15,9 @@ use crate::transport::sending::Sink;
 /// Reads into `memory`; zero bytes are the end of the stream.
 pub(super) fn read(endpoint: &Endpoint, memory: &mut [u8]) -> io::Result<usize> {
     let fd = endpoint.open_fd()?;
-    Ok(released(|| rustix::io::read(fd, &mut *memory))?)
+    let length = released(|| rustix::io::read(fd, &mut *memory))?;
+    endpoint.counted.received(length);
+    Ok(length)
 }
 
 /// A pipe as what bytes are handed to, which nobody may change meanwhile. A peer that is gone is

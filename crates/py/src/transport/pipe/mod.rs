@@ -133,6 +133,7 @@ impl<T: PipeTransport> This<'_, T> {
         drop(self.socket.take());
         self.protocol.clear();
         self.event_loop.clear();
+        self.counted.close();
         let close = &imports().names.close;
         self.and_also(unwatched, || file.call_method(close, &[]).map(drop))
     }

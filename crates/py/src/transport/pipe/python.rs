@@ -1,6 +1,8 @@
 //! The native bases of `ferrio.pipes.ReadPipeTransport` and `WritePipeTransport` as Python sees
 //! them.
 
+use ferrio_inspect::counters::TransportKind;
+
 use super::PipeTransport;
 use super::reader::ReadPipeTransport;
 use super::writer::WritePipeTransport;
@@ -81,7 +83,7 @@ impl<T: PipeTransport> This<'_, T> {
         else {
             return Err(Raised::type_error("an argument is missing"));
         };
-        self.take_over_file(event_loop, file, extra)?;
+        self.take_over_file(event_loop, file, extra, TransportKind::Pipe)?;
         self.protocol.set(protocol.clone());
         Ok(())
     }

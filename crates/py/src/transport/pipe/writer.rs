@@ -124,7 +124,9 @@ impl WritePipeTransport {
     /// Offers the kernel what the buffer holds and `last` behind it.
     fn send(&self, last: Option<&Data<'_>>) -> io::Result<Output> {
         send(&self.buffer, last, |rest| {
-            offer(&Pipe::of(self)?, &self.buffer.borrow(), rest)
+            let offer = offer(&Pipe::of(self)?, &self.buffer.borrow(), rest)?;
+            self.counted.sent(offer.taken);
+            Ok(offer)
         })
     }
 }
@@ -238,6 +240,7 @@ impl This<'_, WritePipeTransport> {
     }
 
     fn pause_if_full(self) -> Outcome<()> {
+        self.counted.buffered(self.unsent());
         if self.is_protocol_paused() {
             return Ok(());
         }
@@ -249,6 +252,7 @@ impl This<'_, WritePipeTransport> {
     }
 
     fn resume_if_paused(self) -> Outcome<()> {
+        self.counted.buffered(self.unsent());
         if !self.is_protocol_paused() {
             return Ok(());
         }

@@ -170,6 +170,7 @@ impl This<'_, TlsProtocol> {
 
     /// `connection_lost(exc)` of the transport below.
     pub(super) fn connection_lost(self, exception: &Object) -> Outcome<()> {
+        self.counted.close();
         self.drop_backlog();
         if let Some(outgoing) = self.outgoing.get() {
             drop(outgoing.read()?);

@@ -1,5 +1,7 @@
 //! From the transport's `connection_made()` to the application's.
 
+use ferrio_inspect::counters::TransportKind;
+
 use super::engine::{Progress, is_tls_error};
 use super::{AppState, State, StreamTransport, TlsProtocol};
 use crate::ffi::{Object, Outcome, Raised, This, none, sys, text};
@@ -10,6 +12,9 @@ impl This<'_, TlsProtocol> {
     pub(super) fn connection_made(self, transport: &Object) -> Outcome<()> {
         self.plain_transport.set(writes_by_itself(transport)?);
         self.transport.set(transport.clone());
+        if let Some(event_loop) = self.event_loop.get() {
+            self.counted.open(&event_loop.record, TransportKind::Tls);
+        }
         self.log_debug("%r starts SSL handshake", &[], None)?;
         if self.is_debug() {
             self.handshake_started.set(self.now()?);

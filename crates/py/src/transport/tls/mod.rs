@@ -50,6 +50,7 @@ use ferrio_core::flow_control::Limits;
 pub(crate) use handshake::writes_by_itself;
 pub(super) use protocol::build;
 
+use super::counting::Counted;
 use super::{Receiver, StreamTransport};
 use crate::event_loop::EventLoop;
 use crate::ffi::{
@@ -64,6 +65,8 @@ use crate::imports::imports;
 pub(crate) struct TlsProtocol {
     weak_references: ObjectCell,
     event_loop: Slot<Own<EventLoop>>,
+    /// What the loop's counters were told.
+    counted: Counted,
     /// The application's protocol; empty once the connection is lost.
     app_protocol: ObjectCell,
     /// How the application's protocol wants to be given what arrives.
@@ -209,6 +212,7 @@ unsafe impl Native for TlsProtocol {
     fn create() -> Outcome<TlsProtocol> {
         Ok(TlsProtocol {
             weak_references: ObjectCell::new(),
+            counted: Counted::new(),
             event_loop: Slot::new(),
             app_protocol: ObjectCell::new(),
             receiver: Cell::new(Receiver::Data),
