@@ -23,4 +23,4 @@ async def main() -> None:
 ferrio.run(main(), watchdog=0.1)
 
 for place in ferrio.blocks():
-    print(f"{place.count} block of {place.total:.1f} s at {place.site}: {place.cause}")
+    print(f"{place.count} block at {place.site}: {place.cause}")

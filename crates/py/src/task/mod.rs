@@ -19,8 +19,8 @@ use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use callback::TaskCallback;
-use ferrio_inspect::watchdog::TaskLayout;
-pub(crate) use origin::{Making, Origin, is_registry_on, stepped_id};
+use ferrio_inspect::watchdog::{RegistryLayout, TaskLayout};
+pub(crate) use origin::{Making, Origin, is_registry_on, offsets, stepped_id};
 pub(crate) use places::{Maker, OWNERS, Place, learn_folders, site_in};
 pub(crate) use published::all_tasks;
 pub(crate) use python::build;
@@ -183,9 +183,17 @@ impl Task {
 /// Where the watchdog finds what it tells of a task.
 pub(crate) fn layout_for_watchdog() -> TaskLayout {
     TaskLayout {
-        name: Instance::<Task>::VALUE_OFFSET + offset_of!(Task, name),
-        number: Instance::<Task>::VALUE_OFFSET + offset_of!(Task, number),
+        name: offsets::NAME,
+        number: offsets::NUMBER,
         text_type: text_type_address(),
+        registry: is_registry_on().then_some(RegistryLayout {
+            id: offsets::ID,
+            site: offsets::SITE_AND_STEPS,
+            coroutine: offsets::COROUTINE,
+            owner_task: offsets::OWNER_TASK,
+            maker: Instance::<Task>::VALUE_OFFSET + offset_of!(Task, maker),
+            maker_name: Maker::name_of_code,
+        }),
     }
 }
 
