@@ -1,5 +1,7 @@
 //! The watchdog under a scripted clock, with scripted eyes.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
