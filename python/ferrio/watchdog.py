@@ -89,7 +89,7 @@ class BlockedSite(NamedTuple):
     """The blocks of one place: how many, and how many seconds in all and the longest."""
 
     site: Site | None
-    count: int
+    count: int  # type: ignore[assignment]
     total: float
     longest: float
     cause: str

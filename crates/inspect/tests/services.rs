@@ -1,5 +1,7 @@
 //! The life of services: started, stopped for a fork, started again, ended.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -38,7 +38,7 @@ use std::time::Duration;
 pub use desk::Counters;
 use desk::Desk;
 pub use eyes::{Culprit, Eyes, RunTime, SeenTask};
-pub use outside::{Outside, TaskLayout};
+pub use outside::{Outside, RegistryLayout, TaskLayout};
 pub use report::{Holder, Report, TurnSeen};
 pub use sinks::{Sinks, set_sinks};
 pub use tally::SiteBlocks;

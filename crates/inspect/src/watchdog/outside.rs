@@ -8,9 +8,10 @@ use rustix::time::{ClockId, clock_gettime};
 use super::eyes::{Eyes, RunTime, SeenTask};
 use super::source_lines::SourceLines;
 use crate::kernel::{Activity, activity, times};
-use crate::python::memory::{Unreadable, read_u64, read_usize};
+use crate::python::memory::{Unreadable, read_bytes, read_u64, read_usize};
 use crate::python::{Cause, Layout, cause, frames, read_text};
 use crate::snapshot::Site;
+use crate::{SiteId, coroutine_records, site};
 
 /// Frames beyond so many are left out, the outermost first.
 const MOST_FRAMES: usize = 64;
@@ -24,6 +25,25 @@ pub struct TaskLayout {
     pub number: usize,
     /// The address of the class `str`: how a name is known.
     pub text_type: usize,
+    /// What the registry keeps, where it is on.
+    pub registry: Option<RegistryLayout>,
+}
+
+/// Where a task keeps what the registry remembers.
+#[derive(Clone, Copy, Debug)]
+pub struct RegistryLayout {
+    /// The id, a `u64`; 0 for none.
+    pub id: usize,
+    /// A `u64` with the number of the site that created it in the lowest bits.
+    pub site: usize,
+    /// The address of its [`CoroutineRecord`](crate::CoroutineRecord), or 0.
+    pub coroutine: usize,
+    /// The id of the task that answers for it, a `u64`; 0 for none.
+    pub owner_task: usize,
+    /// Who made it, a byte.
+    pub maker: usize,
+    /// What the byte means in words, where that says more than the site.
+    pub maker_name: fn(u8) -> Option<&'static str>,
 }
 
 /// Looks at real threads.
@@ -54,6 +74,32 @@ impl Outside {
         }
         let number = read_u64(task + self.tasks.number)?;
         Ok(format!("Task-{number}"))
+    }
+
+    /// Adds what the registry knows.
+    fn look_up(
+        task: usize,
+        registry: RegistryLayout,
+        seen: &mut SeenTask,
+    ) -> Result<(), Unreadable> {
+        let id = read_u64(task + registry.id)?;
+        seen.id = (id != 0).then_some(id);
+        let low_bits = read_u64(task + registry.site)? % u64::from(SiteId::BOUND);
+        let number = u32::try_from(low_bits).unwrap_or(0);
+        seen.created = site(SiteId::from_number(number));
+        // Only compared: what is at a task's address may be no task any more.
+        let record = read_usize(task + registry.coroutine)?;
+        seen.coroutine = coroutine_records()
+            .into_iter()
+            .find(|known| (&raw const **known).addr() == record)
+            .map(|known| known.name().to_owned());
+        let [maker] = read_bytes::<1>(task + registry.maker)?;
+        let owner_task = read_u64(task + registry.owner_task)?;
+        seen.owner = (registry.maker_name)(maker).map(|name| match owner_task {
+            0 => name.to_owned(),
+            task => format!("{name} of task {task}"),
+        });
+        Ok(())
     }
 }
 
@@ -87,11 +133,17 @@ impl Eyes for Outside {
     }
 
     fn task(&mut self, address: usize) -> SeenTask {
-        SeenTask {
+        let mut seen = SeenTask {
             // A task that has just been freed has none.
             name: self.name(address).ok(),
             ..SeenTask::default()
+        };
+        if let Some(registry) = self.tasks.registry
+            && Outside::look_up(address, registry, &mut seen).is_err()
+        {
+            seen = SeenTask::default();
         }
+        seen
     }
 
     fn run_time(&mut self, thread: u32) -> Option<RunTime> {

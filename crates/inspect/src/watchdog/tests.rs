@@ -1,5 +1,7 @@
 //! The watchdog under a scripted clock, with scripted eyes.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -314,6 +316,17 @@ fn time_in_which_nobody_ran_is_nobodys_fault() {
     scene.pass(ms(30));
     scene.idle();
     assert!(scene.reports().is_empty());
+}
+
+#[test]
+fn a_watchdog_that_waits_for_a_processor_hides_no_block() {
+    let mut scene = Scene::new();
+    scene.begin(Doing::Step, 7);
+    scene.pass(ms(30));
+    scene.eyes.own_delay += ms(200);
+    scene.pause(ms(200));
+    let (report, _) = scene.reports().pop().unwrap();
+    assert!((0.19..0.21).contains(&report.watchdog_delay));
 }
 
 #[test]

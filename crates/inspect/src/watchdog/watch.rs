@@ -145,7 +145,9 @@ impl Watch {
         let delay_before = std::mem::replace(&mut self.own_delay, own_delay).min(own_delay);
         let heartbeat = &record.heartbeat;
         let now = eyes.now();
-        // A little late is everybody now and then. More, and nobody may have been able to run.
+        // What it waited for a processor is the watchdog's own matter, and a little late is everybody
+        // now and then. More, and nobody was able to run: the process was stopped, or the machine.
+        let late = late.saturating_sub(own_delay - delay_before);
         let late = if late > 2 * period(threshold) {
             late
         } else {

@@ -20,9 +20,9 @@ use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use callback::TaskCallback;
-use ferrio_inspect::watchdog::TaskLayout;
+use ferrio_inspect::watchdog::{RegistryLayout, TaskLayout};
 pub(crate) use lints::are_lints_on;
-pub(crate) use origin::{Making, Origin, is_registry_on, measure_steps, next_task_id};
+pub(crate) use origin::{Making, Origin, is_registry_on, measure_steps, next_task_id, offsets};
 pub(crate) use places::{Maker, OWNERS, learn_folders, site_in};
 pub(crate) use published::all_tasks;
 pub(crate) use python::build;
@@ -211,9 +211,17 @@ impl Task {
 /// Where the watchdog finds what it tells of a task.
 pub(crate) fn layout_for_watchdog() -> TaskLayout {
     TaskLayout {
-        name: Instance::<Task>::VALUE_OFFSET + offset_of!(Task, name),
-        number: Instance::<Task>::VALUE_OFFSET + offset_of!(Task, number),
+        name: offsets::NAME,
+        number: offsets::NUMBER,
         text_type: text_type_address(),
+        registry: is_registry_on().then_some(RegistryLayout {
+            id: offsets::ID,
+            site: offsets::SITE_AND_STEPS,
+            coroutine: offsets::COROUTINE,
+            owner_task: offsets::OWNER_TASK,
+            maker: Instance::<Task>::VALUE_OFFSET + offset_of!(Task, maker),
+            maker_name: Maker::name_of_code,
+        }),
     }
 }
 

@@ -97,19 +97,16 @@ pub(crate) mod offsets {
 
     const ORIGIN: usize = Instance::<Task>::VALUE_OFFSET + offset_of!(Task, origin);
     /// The id.
-    #[allow(dead_code, reason = "read by the watchdog")]
     pub(crate) const ID: usize = ORIGIN + offset_of!(Origin, id);
     /// The site's number in the lowest 16 bits, the steps above.
-    #[allow(dead_code, reason = "read by the watchdog")]
     pub(crate) const SITE_AND_STEPS: usize = ORIGIN + offset_of!(Origin, site_and_steps);
     /// The address of the coroutine's record, or 0.
-    #[allow(dead_code, reason = "read by the watchdog")]
     pub(crate) const COROUTINE: usize = ORIGIN + offset_of!(Origin, coroutine);
+    /// The id of the task that answers for it, or 0.
+    pub(crate) const OWNER_TASK: usize = ORIGIN + offset_of!(Origin, owner_task);
     /// A str (up to 3.13 null and from 3.14 an int for a name that nobody has given or asked for).
-    #[allow(dead_code, reason = "read by the watchdog")]
     pub(crate) const NAME: usize = Instance::<Task>::VALUE_OFFSET + offset_of!(Task, name);
     /// N of `Task-N`.
-    #[allow(dead_code, reason = "read by the watchdog")]
     pub(crate) const NUMBER: usize = Instance::<Task>::VALUE_OFFSET + offset_of!(Task, number);
 }
 

@@ -13,6 +13,7 @@ use crate::ffi::{Frame, Guarded, Object, Outcome, line_of, text};
 
 /// Who makes a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub(crate) enum Maker {
     /// The program, by `create_task` or `Task(…)`.
     Program,
@@ -48,6 +49,27 @@ impl Maker {
             Maker::RunCoroutineThreadsafe => "run_coroutine_threadsafe",
             Maker::StaggeredRace => "staggered_race",
         }
+    }
+
+    /// The name of who has that code in memory; `None` for the program, and for what is no code.
+    pub(crate) fn name_of_code(code: u8) -> Option<&'static str> {
+        const OTHERS: [Maker; 11] = [
+            Maker::Runner,
+            Maker::Server,
+            Maker::TaskGroup,
+            Maker::EnsureFuture,
+            Maker::Gather,
+            Maker::Wait,
+            Maker::WaitFor,
+            Maker::AsCompleted,
+            Maker::Shield,
+            Maker::RunCoroutineThreadsafe,
+            Maker::StaggeredRace,
+        ];
+        OTHERS
+            .into_iter()
+            .find(|maker| *maker as u8 == code)
+            .map(Maker::name)
     }
 
     /// Who a function of asyncio's or ferrio's makes a task for, by its file and name.
