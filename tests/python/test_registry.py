@@ -374,7 +374,9 @@ def test_the_dump():
     assert lines[0] == f"ferrio: process {os.getpid()}, Python {version}, 2 tasks"
     assert re.fullmatch(r"loop \d+ \(thread \d+\): runs task \d+, 0 ready, 0 timers", lines[1])
     child_lines = text[text.index("the child") :].splitlines()
-    assert child_lines[0] == f"the child ({child.__qualname__}): waits for event {event} since 0.0 s"
+    assert (
+        child_lines[0] == f"the child ({child.__qualname__}): waits for event {event} since 0.0 s"
+    )
     made = line_of(main, "# makes")
     assert re.fullmatch(
         rf"    made by user in task \d+, 0\.0 s ago, at {re.escape(__file__)}:{made} "
