@@ -36,7 +36,9 @@ class DeadlockError(RuntimeError):
     """
 
 
+# The cycles that were told of, and those that are to be looked at again, by the ids in them.
 _told: dict[frozenset[int], None] = {}
+_suspected: set[frozenset[int]] = set()
 
 
 def _is_news(ids: Iterable[int]) -> bool:
@@ -57,22 +59,35 @@ def _found(
     Returns the error for it when the cycle is certain.
     """
     if not certain:
-        loop.call_later(_PATIENCE, _look_again, ids)
+        members = frozenset(ids)
+        if members not in _suspected and members not in _told:
+            _suspected.add(members)
+            loop.call_later(_PATIENCE, _look_again, members)
         return None
-    members = _members(ids)
+    in_cycle = _members(ids)
     what = waits_for.get_name() if kind == "task" else repr(waits_for)
     begun = f"{task_views.kind_in_words(kind)} {what}".lstrip()
-    words = _cycle_in_words(members, closing, begun, certain=True)
+    words = _cycle_in_words(in_cycle, closing, begun, certain=True)
     if _is_news(ids):
         logger.warning("%s", words)
     return DeadlockError(words)
 
 
-def _look_again(ids: tuple[int, ...]) -> None:
-    """Tell of a suspected cycle if it is still there."""
+def _look_again(members: frozenset[int]) -> None:
+    """Tell of a suspected cycle if it is still there, and has been there all the time."""
+    _suspected.discard(members)
     for found, certain in _ferrio._cycles():
-        if set(found) == set(ids) and _is_news(ids):
-            logger.warning("%s", _cycle_in_words(_members(found), None, "", certain=certain))
+        if members != frozenset(found):
+            continue
+        in_cycle = _members(found)
+        has_lasted = all(
+            task.wait is not None
+            and task.wait.since is not None
+            and task.taken_at - task.wait.since > _PATIENCE / 2
+            for task in in_cycle
+        )
+        if has_lasted and _is_news(members):
+            logger.warning("%s", _cycle_in_words(in_cycle, None, "", certain=certain))
 
 
 def _nothing_can_wake(loop: Any) -> None:

@@ -18,6 +18,7 @@ alive-at-close             a task or a transport that is left when its loop is c
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
@@ -58,19 +59,25 @@ def are_on() -> bool:
 
 def _tell(kind: str, task: Any, words: str) -> None:
     """Count, log and warn of what a task does."""
-    number, place, owner_kind, owner_name, owner_task = _ferrio._origin_of(task)
-    site = None if place is None else task_views.Site(*place)
+    (named, made), site = _described(task)
     if kind == "hot-spin":
-        spinning = site or number
+        spinning = site or named
         if spinning in _spins:
             return
         _spins.add(spinning)
-    owner = task_views.Owner(owner_kind, owner_name, owner_task)
-    coroutine = getattr(task.get_coro(), "__qualname__", "?")
-    message = f"{kind}: task {number} {task.get_name()} ({coroutine}) {words}; made by {owner}"
-    if site is not None:
-        message += f" at {site}"
+    message = f"{kind}: {named} {words}; {made}"
     _announce(kind, message, site, task.get_loop())
+
+
+def _described(task: Any) -> tuple[tuple[str, str], task_views.Site | None]:
+    """Return which task it is and who made it, both in words, and where."""
+    number, place, owner_kind, owner_name, owner_task = _ferrio._origin_of(task)
+    site = None if place is None else task_views.Site(*place)
+    made = f"made by {task_views.Owner(owner_kind, owner_name, owner_task)}"
+    if site is not None:
+        made += f" at {site}"
+    coroutine = getattr(task.get_coro(), "__qualname__", "?")
+    return (f"task {number} {task.get_name()} ({coroutine})", made), site
 
 
 def _announce(kind: str, message: str, site: task_views.Site | None, loop: Any) -> None:
@@ -91,16 +98,11 @@ def loop_is_closing(loop: Any) -> list[tuple[str, task_views.Site | None]]:
     if not are_on():
         return []
     left: list[tuple[str, task_views.Site | None]] = []
-    for task in task_views.tasks():
-        if task.loop != loop._number or task.foreign:
-            continue
-        message = (
-            f"alive-at-close: task {task.id} {task.name} ({task.coroutine}) is not done and its "
-            f"loop is closed; made by {task.owner}"
-        )
-        if task.created is not None:
-            message += f" at {task.created}"
-        left.append((message, task.created))
+    for task in asyncio.all_tasks(loop):
+        if isinstance(task, _ferrio.Task):
+            described, site = _described(task)
+            message = f"alive-at-close: {described[0]} is not done and its loop is closed; "
+            left.append((message + described[1], site))
     left.extend(
         (f"alive-at-close: {transport!r} is open and its loop is closed", None)
         for transport in loop._watched_transports()

@@ -109,14 +109,16 @@ class EventLoop(
             return
         if self._debug:
             logger.debug("Close %r", self)
-        left = lints.loop_is_closing(self)
+        # The interpreter may be going down, and the module with it.
+        left = lints.loop_is_closing(self) if lints is not None else []
         try:
             # First, while the pipe is there that the C signal handlers write to.
             self._release_signals()
         finally:
             self._close()
             self._abandon_default_executor()
-        lints.loop_is_closed(self, left)
+        if lints is not None:
+            lints.loop_is_closed(self, left)
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         # The default argument outlives this module's globals when the interpreter ends.

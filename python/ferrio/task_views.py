@@ -338,4 +338,3 @@ def dump_on_signal_of_environment() -> None:
         dump_on_signal(number)
     except (KeyError, ValueError, OSError) as error:
         print(f"ferrio: FERRIO_DUMP_SIGNAL={wanted}: {error!r}", file=sys.stderr)
-

@@ -53,9 +53,7 @@ def test_an_exception_that_nobody_retrieves(told):
         assert ferrio.lint_counts()["exception-never-retrieved"] == before + 1
 
     ferrio.run(main())
-    assert re.fullmatch(
-        r"summary of loop \d+ at its end: 1 exception-never-retrieved", told()[1]
-    )
+    assert re.fullmatch(r"summary of loop \d+ at its end: 1 exception-never-retrieved", told()[1])
 
 
 def test_an_exception_that_somebody_retrieves(told):
@@ -85,8 +83,8 @@ def test_a_swallowed_cancellation(told):
         (message,) = told()
         assert re.fullmatch(
             r"swallowed-cancellation: task \d+ stubborn \(swallows\) was cancelled, caught "
-            r"CancelledError and returned as if nothing were; raise it again, or call uncancel\(\); "
-            rf"{MADE}",
+            r"CancelledError and returned as if nothing were; raise it again, or call uncancel"
+            rf"\(\); {MADE}",
             message,
         )
 

@@ -51,7 +51,9 @@ def two_locks():
 
 
 def test_a_lock_acquired_again_is_an_error_in_strict_mode(told):
-    with pytest.raises(ferrio.DeadlockError, match="^deadlock: a task waits for itself\n") as caught:
+    with pytest.raises(
+        ferrio.DeadlockError, match="^deadlock: a task waits for itself\n"
+    ) as caught:
         ferrio.run(acquire_again(), strict=True)
     assert isinstance(caught.value, RuntimeError)
     assert told() == [str(caught.value)]

@@ -268,7 +268,8 @@ pub(super) fn deadlines_of(event_loop: &Own<EventLoop>) -> HashMap<usize, f64> {
     for (receiver, handle) in timeouts {
         let task = match This::<Timeout>::from_object(&receiver) {
             Some(timeout) => timeout.task_within(),
-            None => attribute(&receiver, "_task"),
+            None if is_named_timeout(&receiver) => attribute(&receiver, "_task"),
+            None => None,
         };
         let handle = handle.into_object();
         let deadline =
@@ -297,6 +298,12 @@ fn resources_of(event_loop: &Own<EventLoop>) -> Vec<Resource> {
             })
         })
         .collect()
+}
+
+/// Whether it may be asyncio's own `Timeout`: other objects are not asked for attributes.
+fn is_named_timeout(object: &Object) -> bool {
+    readable(object.type_name().and_then(|name| name.to_text()))
+        .is_some_and(|name| name == "Timeout")
 }
 
 /// `object.name()`.
