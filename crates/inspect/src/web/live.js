@@ -8,6 +8,8 @@ import { History } from "./history.js";
 import { drawLanes } from "./lanes.js";
 import { drawTree } from "./tree.js";
 
+/** Milliseconds after which an answer is given up. */
+const LONGEST_WAIT = 10_000;
 /** Milliseconds from one question to the next, at least. */
 const INTERVAL = 500;
 /** Milliseconds more for each task: to look at one takes the loop some microseconds. */
@@ -25,7 +27,10 @@ const histories = new Map();
 
 async function ask() {
   try {
-    const response = await fetch("live.json", { headers: { Authorization: `Bearer ${token}` } });
+    const response = await fetch("live.json", {
+      headers: { Authorization: `Bearer ${token}` },
+      signal: AbortSignal.timeout(LONGEST_WAIT),
+    });
     if (!response.ok) throw new Error(await response.text());
     take(await response.json());
   } catch (error) {
