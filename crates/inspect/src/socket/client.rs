@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::directory::Directory;
 use super::peer;
-use super::request::{Line, Request, TraceSummary};
+use super::request::{Blocks, Line, Request, TraceSummary};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
 use crate::view::ProcessLine;
@@ -84,6 +84,14 @@ impl Client {
     /// As for [`Client::snapshot`].
     pub fn metrics(&mut self) -> io::Result<Metrics> {
         self.ask(&Request::Metrics {}, Duration::ZERO, |_part| Ok(()))
+    }
+
+    /// What the process's watchdog has seen.
+    ///
+    /// # Errors
+    /// As for [`Client::snapshot`].
+    pub fn blocks(&mut self) -> io::Result<Blocks> {
+        self.ask(&Request::Blocks {}, Duration::ZERO, |_part| Ok(()))
     }
 
     /// Has the process record for a while; `take` is given the Chrome trace events one by one.
