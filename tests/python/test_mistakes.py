@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from inspected import Directory, Program, eventually
 
 MISTAKES = Path(__file__).parents[2] / "examples" / "mistakes"
@@ -73,9 +74,12 @@ def test_a_forgotten_await():
 def test_an_orphaned_task(directory):
     with inspected(directory, "orphaned_task.py") as program:
         eventually(lambda: directory.sockets.exists() and program.socket.exists())
-        tree = eventually(
-            lambda: "refresh" in (text := program.command("tree").stdout) and "thread" in text and text
-        )
+
+        def both_wait():
+            tree = program.command("tree").stdout
+            return "refresh" in tree and "thread" in tree and tree
+
+        tree = eventually(both_wait)
         program.say("")
     assert re.search(
         r"└─ #3 refresh  refresh_prices  waits .*: sleep, \d+m\d+s left  "
@@ -90,8 +94,8 @@ def test_a_swallowed_cancellation():
     code, output, errors = run(name)
     assert (code, output) == (0, "something went wrong, never mind\ndone\n")
     assert re.search(
-        r"swallowed-cancellation: task 2 upload \(upload\) was cancelled, caught CancelledError and "
-        r"returned as if nothing were; raise it again, or call uncancel\(\); made by user at "
+        r"swallowed-cancellation: task 2 upload \(upload\) was cancelled, caught CancelledError "
+        r"and returned as if nothing were; raise it again, or call uncancel\(\); made by user at "
         + place(name, 'task = asyncio.create_task(upload(), name="upload")')
         + " in main\n",
         errors,
