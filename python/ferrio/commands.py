@@ -53,11 +53,11 @@ def _parser() -> argparse.ArgumentParser:
 
     listing = add("ps", _ps, "list the processes that can be inspected, or the tasks of one")
     listing.add_argument("pid", type=_process, nargs="?", help="the process's number")
-    for name, words in (
-        ("tree", "show the tasks of a process below those that answer for them"),
-        ("dump", "show all that is known of a process's tasks, with their stacks"),
+    for name, do, words in (
+        ("tree", _tree, "show the tasks of a process below those that answer for them"),
+        ("dump", _dump, "show all that is known of a process's tasks, with their stacks"),
     ):
-        _add_process(add(name, _view, words)).add_argument(
+        _add_process(add(name, do, words)).add_argument(
             "--json", action="store_true", help="as JSON: all of it, for programs"
         )
     _add_process(add("top", _top, "watch a process in the terminal; ? shows the keys, q quits"))
@@ -106,9 +106,12 @@ def _ps(options: argparse.Namespace) -> None:
         _write(_ferrio._view_process(options.pid, "ps", _columns()))
 
 
-def _view(options: argparse.Namespace) -> None:
-    view = "json" if options.json else options.command
-    _write(_ferrio._view_process(options.pid, view, _columns()))
+def _tree(options: argparse.Namespace) -> None:
+    _write(_ferrio._view_process(options.pid, "json" if options.json else "tree", _columns()))
+
+
+def _dump(options: argparse.Namespace) -> None:
+    _write(_ferrio._view_process(options.pid, "json" if options.json else "dump", _columns()))
 
 
 def _top(options: argparse.Namespace) -> None:

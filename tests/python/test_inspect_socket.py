@@ -70,7 +70,7 @@ def test_metrics_and_blocks(service):
     assert answer["answer"]["process"] == service.pid
     assert answer["answer"]["loops"][0]["running"] is True
     answer, _ = service.ask({"get": "blocks"})
-    assert answer == {"answer": []}
+    assert answer == {"answer": {"sites": [], "recent": []}}
 
 
 def test_a_bad_request_is_an_error_and_the_connection_goes_on(service):

@@ -182,7 +182,7 @@ def test_quitting_gives_the_terminal_back(top, key):
 
 def test_a_blocked_loop_is_shown_while_it_is_blocked(top, service):
     service.say("block")
-    screen = top.see("Loop 1 is blocked: running #1 Task-1 for ", "app.py:9 block")
+    screen = top.see("app.py:9 in block", "task Task-1")
     assert "worker-3" in screen
 
 

@@ -199,12 +199,25 @@ def test_the_loops_own_lane(service):
 
 def test_a_block_is_marked(service):
     trace, _ = record(service, "--seconds", "1")
-    blocks = [event for event in trace.events if event["ph"] == "i"]
+    blocks = [event for event in trace.events if event.get("cat") == "block"]
     assert len(blocks) >= 2
     for block in blocks:
         assert block["s"] == "p"
         assert trace.lanes[block["tid"]] == "blocker: block"
         assert block["name"].startswith("blocked for ")
+
+
+def test_what_the_watchdog_says_is_marked(directory):
+    environment = {"FERRIO_WATCHDOG": "50ms"}
+    with Program(directory, SERVICE, environment=environment) as program:
+        assert program.line() == "ready"
+        trace, _ = record(program, "--seconds", "1")
+    line = SERVICE.splitlines().index("        time.sleep(0.15)") + 1
+    reports = [event for event in trace.events if event.get("cat") == "watchdog"]
+    assert reports
+    for report in reports:
+        assert f"app.py:{line} in block" in report["name"]
+        assert trace.lanes[report["tid"]].startswith("loop 1")
 
 
 def test_one_recording_at_a_time(service):

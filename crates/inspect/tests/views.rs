@@ -26,7 +26,7 @@ TASK  NAME     COROUTINE   STATE                SINCE  WAITS FOR                
   #1  Task-1   main        waiting              1m00s  task group #2 #3           shop/app.py:84 main             3
   #2  worker   Worker.run  waiting               2.5s  queue get orders, 0 of 10  shop/app.py:31 Worker.run  12,345  750ms
   #3  report   report      running              350ms                             shop/app.py:55 report           3
-  #9  cleanup  cleanup     waiting, cancelling   2.5s  sleep for another 30.0s    shop/app.py:61 cleanup          3
+  #9  cleanup  cleanup     waiting, cancelling   2.5s  sleep, 30.0s left          shop/app.py:61 cleanup          3
 ",
     );
 }
@@ -48,7 +48,7 @@ loop 1 · thread 4712 · running #3 report for 350ms · 4 tasks · 2 ready · 1 
 ├─ #1 Task-1  main  waits 1m00s: task group #2 #3  at shop/app.py:84 main
 │  ├─ #2 worker  Worker.run  waits 2.5s: queue get orders, 0 of 10  at shop/app.py:31 Worker.run
 │  └─ #3 report  report  running 350ms  at shop/app.py:55 report
-└─ #9 cleanup  cleanup  waits 2.5s: sleep for another 30.0s  at shop/app.py:61 cleanup  [cancelling]  [left behind by #7, which is gone]
+└─ #9 cleanup  cleanup  waits 2.5s: sleep, 30.0s left  at shop/app.py:61 cleanup  [cancelling]  [left behind by #7, which is gone]
 ",
     );
 }
@@ -118,7 +118,7 @@ task #3 report  report
 
 task #9 cleanup  cleanup
   state    waiting for 2.5s, cancelling
-  waits    sleep for another 30.0s
+  waits    sleep, 30.0s left
   owner    create_task
   created  1m00s ago by #7 at /srv/shop/app.py:80 in main
   work     3 steps
@@ -127,6 +127,24 @@ open:
   server     127.0.0.1:8000  1.5 KiB received, 312 B sent  99 B wait to be sent
 ",
     );
+}
+
+#[test]
+fn a_long_representation_is_cut_but_in_a_dump() {
+    let mut snapshot = shop();
+    let wait = snapshot.loops[0].tasks[1].wait.as_mut().unwrap();
+    wait.what = format!("<Queue {}>", "x".repeat(200));
+    assert!(!tree(&snapshot, None).contains(&"x".repeat(60)));
+    assert!(dump(&snapshot).contains(&"x".repeat(200)));
+}
+
+#[test]
+fn what_was_left_is_said_as_of_now() {
+    let mut snapshot = shop();
+    let wait = snapshot.loops[0].tasks[3].wait.as_mut().unwrap();
+    wait.what = "31.000 s left".to_owned();
+    let text = tree(&snapshot, None);
+    assert!(text.contains("sleep, 30.0s left  at"), "{text}");
 }
 
 #[test]

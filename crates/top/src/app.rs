@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use ferrio_inspect::snapshot::{Loop, Running};
+use ferrio_inspect::socket::{BlockReport, Blocks};
 use ferrio_inspect::view::words;
 use ferrio_inspect::{Metrics, Snapshot};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -19,7 +20,7 @@ const BLOCKED: f64 = 0.5;
 #[derive(Debug)]
 pub enum Update {
     /// The process as it is now.
-    Seen(Box<Snapshot>, Box<Metrics>),
+    Seen(Box<Snapshot>, Box<Metrics>, Blocks),
     /// It does not answer, in words.
     Silent(String),
     /// It has ended.
@@ -56,6 +57,8 @@ pub struct App {
     pub(crate) contact: Contact,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) metrics: Option<Metrics>,
+    /// What its watchdog has seen.
+    blocks: Blocks,
     pub(crate) history: History,
     /// Steps per second of tasks that were seen twice.
     rates: HashMap<u64, f64>,
@@ -85,6 +88,7 @@ impl App {
             contact: Contact::None,
             snapshot: None,
             metrics: None,
+            blocks: Blocks::default(),
             history: History::default(),
             rates: HashMap::new(),
             mode: Mode::Normal,
@@ -129,11 +133,12 @@ impl App {
     /// Takes in what the feed says. While the picture is paused only the end is noticed.
     pub fn update(&mut self, update: Update) {
         match update {
-            Update::Seen(snapshot, metrics) => {
+            Update::Seen(snapshot, metrics, blocks) => {
                 self.contact = Contact::Live;
                 // The history goes on, so that it has no gap.
                 self.history.add(&metrics);
                 if !self.is_paused {
+                    self.blocks = blocks;
                     self.see(*snapshot, *metrics);
                 }
             }
@@ -204,8 +209,18 @@ impl App {
                 return None;
             };
             let long = snapshot.taken_at - (*since)?;
-            (long >= BLOCKED).then(|| blocked(its_loop, snapshot))
+            (long >= BLOCKED).then(|| self.blocked(its_loop, snapshot))
         })
+    }
+
+    /// What the watchdog says of it, which has seen the line even if nobody can ask the interpreter;
+    /// without a watchdog what is known of the task.
+    fn blocked(&self, its_loop: &Loop, snapshot: &Snapshot) -> String {
+        let of_loop = |report: &&BlockReport| report.event_loop == its_loop.id && !report.over;
+        match self.blocks.recent.iter().rev().find(of_loop) {
+            Some(report) => words::plain(&report.message).into_owned(),
+            None => blocked(its_loop, snapshot),
+        }
     }
 
     /// Does what a key says.

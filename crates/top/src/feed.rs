@@ -66,11 +66,11 @@ fn ask(process: u32, client: &mut Option<Client>) -> Update {
     };
     let answer = connected
         .snapshot(PATIENCE)
-        .and_then(|snapshot| Ok((snapshot, connected.metrics()?)));
+        .and_then(|snapshot| Ok((snapshot, connected.metrics()?, connected.blocks()?)));
     match answer {
-        Ok((snapshot, metrics)) => {
+        Ok((snapshot, metrics, blocks)) => {
             *client = Some(connected);
-            Update::Seen(Box::new(snapshot), Box::new(metrics))
+            Update::Seen(Box::new(snapshot), Box::new(metrics), blocks)
         }
         Err(error) => failed(&error),
     }

@@ -5,6 +5,7 @@ mod shop;
 
 use ferrio_inspect::metrics::{BlockMetrics, LoopMetrics};
 use ferrio_inspect::snapshot::{Running, Snapshot, WaitKind};
+use ferrio_inspect::socket::{BlockReport, Blocks};
 use ferrio_inspect::{Metrics, add_loop};
 use ferrio_top::{App, Mode, Update, draw};
 use ratatui::Terminal;
@@ -23,7 +24,7 @@ fn metrics() -> Metrics {
 }
 
 fn seen(snapshot: Snapshot) -> Update {
-    Update::Seen(Box::new(snapshot), Box::new(metrics()))
+    Update::Seen(Box::new(snapshot), Box::new(metrics()), Blocks::default())
 }
 
 fn app(snapshot: Snapshot) -> App {
@@ -247,6 +248,32 @@ fn a_blocked_loop_names_the_culprit() {
 }
 
 #[test]
+fn what_the_watchdog_says_of_it_comes_first() {
+    let mut snapshot = shop();
+    snapshot.loops[0].running = Running::Step {
+        task: 3,
+        since: Some(96.8),
+    };
+    let report = |over, message: &str| BlockReport {
+        message: message.to_owned(),
+        event_loop: 1,
+        over,
+    };
+    let mut app = App::new(4711);
+    let recent = vec![
+        report(true, "an earlier one"),
+        report(false, "re.match, c-gil"),
+    ];
+    app.update(Update::Seen(
+        Box::new(snapshot),
+        Box::new(metrics()),
+        Blocks { recent },
+    ));
+    let shown = text(&mut app);
+    assert!(shown.contains(" re.match, c-gil "), "{shown}");
+}
+
+#[test]
 fn counted_blocks_are_in_the_header() {
     let mut metrics = metrics();
     metrics.blocks = vec![BlockMetrics {
@@ -257,7 +284,11 @@ fn counted_blocks_are_in_the_header() {
         longest: 0.42,
     }];
     let mut app = App::new(4711);
-    app.update(Update::Seen(Box::new(shop()), Box::new(metrics)));
+    app.update(Update::Seen(
+        Box::new(shop()),
+        Box::new(metrics),
+        Blocks::default(),
+    ));
     assert!(picture(&mut app, 200, 24)[1].contains("blocks 3 (longest 420ms)"));
 }
 

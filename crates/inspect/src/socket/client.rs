@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::directory::Directory;
 use super::peer;
-use super::request::{Line, Request, TraceSummary};
+use super::request::{Blocks, Line, Request, TraceSummary};
 use crate::metrics::Metrics;
 use crate::snapshot::Snapshot;
 use crate::view::ProcessLine;
@@ -75,7 +75,12 @@ impl Client {
         let request = Request::Snapshot {
             patience: patience.as_secs_f64(),
         };
-        self.ask(&request, patience, |_part| Ok(()))
+        let mut snapshot: Snapshot = self.ask(&request, patience, |_part| Ok(()))?;
+        if snapshot.command.is_empty() {
+            // The process's interpreter could not be had yet; the kernel knows it too.
+            snapshot.command = command_of(snapshot.process);
+        }
+        Ok(snapshot)
     }
 
     /// The numbers of the process's loops.
@@ -84,6 +89,14 @@ impl Client {
     /// As for [`Client::snapshot`].
     pub fn metrics(&mut self) -> io::Result<Metrics> {
         self.ask(&Request::Metrics {}, Duration::ZERO, |_part| Ok(()))
+    }
+
+    /// What the process's watchdog has seen.
+    ///
+    /// # Errors
+    /// As for [`Client::snapshot`].
+    pub fn blocks(&mut self) -> io::Result<Blocks> {
+        self.ask(&Request::Blocks {}, Duration::ZERO, |_part| Ok(()))
     }
 
     /// Has the process record for a while; `take` is given the Chrome trace events one by one.
@@ -175,6 +188,15 @@ pub fn ask_processes_of(directory: &Directory) -> io::Result<Vec<ProcessLine>> {
         }
     }
     Ok(found)
+}
+
+fn command_of(process: u32) -> Vec<String> {
+    let words = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    words
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty())
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
 }
 
 fn ended() -> io::Error {

@@ -9,9 +9,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 use super::request::{Line, Request};
+use crate::metrics::BlockMetrics;
 use crate::services::Stop;
 use crate::source::Source;
 use crate::trace;
+use crate::watchdog::{Report, recent_blocks};
 
 /// The longest request.
 const LONGEST_LINE: usize = 4096;
@@ -24,6 +26,13 @@ const SLOWEST: Duration = Duration::from_secs(10);
 
 /// Events of a trace in one line.
 const PART: usize = 256;
+
+/// The answer to `blocks`.
+#[derive(Serialize)]
+struct BlocksSeen {
+    sites: Vec<BlockMetrics>,
+    recent: Vec<Report>,
+}
 
 /// A client that was let in.
 pub(super) struct Connection<'a> {
@@ -101,7 +110,13 @@ impl<'a> Connection<'a> {
                 self.send(&Line::Answer(snapshot))
             }
             Request::Metrics {} => self.send(&Line::Answer(self.source.metrics())),
-            Request::Blocks {} => self.send(&Line::Answer(self.source.metrics().blocks)),
+            Request::Blocks {} => self.send(&Line::Answer(BlocksSeen {
+                sites: self.source.metrics().blocks,
+                recent: recent_blocks()
+                    .iter()
+                    .map(|report| (**report).clone())
+                    .collect(),
+            })),
             Request::Trace { seconds } => self.trace(seconds),
         }
     }

@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | `{"get": "snapshot", "patience": 0.2}` | none | a [`Snapshot`](crate::Snapshot): loops and tasks. `patience` is how long the interpreter is waited for, up to 10 s; 0.2 s without it |
 //! | `{"get": "metrics"}` | none | the [`Metrics`](crate::Metrics) |
-//! | `{"get": "blocks"}` | none | where loops were blocked: a list of [`BlockMetrics`](crate::metrics::BlockMetrics) |
+//! | `{"get": "blocks"}` | none | what the watchdog has seen, if it is on: `{"sites": …, "recent": …}`, where loops were blocked ([`BlockMetrics`](crate::metrics::BlockMetrics)), and the last report of each of the last hundred blocks, one that goes on included |
 //! | `{"get": "trace", "seconds": 5}` | lists of Chrome trace events | what was recorded in that time (at most 60 s), one at a time: `{"events": 312, "lost": 0, "seconds": 5.0}` |
 //!
 //! Each line of an answer has one key: `{"part": …}`, of which there are any number; and one at the
@@ -35,5 +35,5 @@ mod server;
 
 pub use client::{Client, ask_every_process, ask_processes_of};
 pub use directory::Directory;
-pub use request::{Request, TraceSummary};
+pub use request::{BlockReport, Blocks, Request, TraceSummary};
 pub use server::InspectSocket;

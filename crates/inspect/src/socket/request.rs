@@ -81,6 +81,25 @@ pub(super) enum Line<A = Value> {
     Error(String),
 }
 
+/// The answer to `blocks`, as far as our own views read it.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+pub struct Blocks {
+    /// The last report of each of the last blocks, the oldest first.
+    pub recent: Vec<BlockReport>,
+}
+
+/// What is read of a watchdog's report.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+pub struct BlockReport {
+    /// All of it in a line.
+    pub message: String,
+    /// The number of the loop.
+    #[serde(rename = "loop")]
+    pub event_loop: u64,
+    /// Whether the loop has come on.
+    pub over: bool,
+}
+
 /// What ends the answer to `trace`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TraceSummary {

@@ -15,6 +15,7 @@ use super::tape::{Kind, Lane, Reason, Tape};
 use crate::clock::seconds;
 use crate::snapshot::{Loop, Snapshot};
 use crate::view::words;
+use crate::watchdog::Report;
 
 /// A step that takes longer is marked as a block.
 const BLOCK: u64 = 100_000_000;
@@ -30,7 +31,7 @@ const LOOPS: u64 = 1 << 30;
 pub struct TraceEvent {
     /// What it is called.
     pub name: Cow<'static, str>,
-    /// "step", "call", "poll", "wait", "ready", "wake", "block".
+    /// "step", "call", "turn", "poll", "wait", "ready", "wake", "block", "watchdog".
     #[serde(skip_serializing_if = "str::is_empty")]
     pub cat: &'static str,
     /// Its kind: "X" a slice, "s" and "f" a flow's ends, "i" an instant, "M" a name.
@@ -398,6 +399,24 @@ impl<E, F: FnMut(TraceEvent) -> Result<(), E>> Writer<'_, F> {
 
     fn name(&mut self, lane: u64, name: String) -> Result<(), E> {
         (self.take)(named("thread_name", self.process, lane, name.into()))
+    }
+}
+
+/// What the watchdog says of a block, on the loop's lane. `since` is when it began to be one, in
+/// seconds since the recording's start.
+pub(super) fn block(report: &Report, snapshot: &Snapshot, since: f64) -> TraceEvent {
+    TraceEvent {
+        name: Cow::Owned(words::plain(&report.message).into_owned()),
+        cat: "watchdog",
+        ph: "i",
+        ts: since.max(0.0) * 1e6,
+        dur: None,
+        pid: snapshot.process,
+        tid: LOOPS + report.event_loop,
+        id: None,
+        bp: None,
+        s: Some("p"),
+        args: BTreeMap::new(),
     }
 }
 

@@ -24,6 +24,7 @@ use crate::clock::{now_ns, seconds};
 use crate::snapshot::Snapshot;
 use crate::socket::TraceSummary;
 use crate::source::Source;
+use crate::watchdog::{Report, recent_blocks};
 use crate::{Doing, loops};
 
 /// How long the interpreter is waited for to name what waits at the end.
@@ -110,7 +111,17 @@ impl Recording {
     pub fn stop(mut self, source: &dyn Source) -> Recorded {
         let ended = now_ns();
         switch_off();
+        let started = seconds(self.started);
+        let mut blocks = recent_blocks();
+        let is_recorded = |number| {
+            self.tapes
+                .iter()
+                .any(|tape: &Arc<Tape>| tape.number() == number)
+        };
+        blocks.retain(|report| report.began_at >= started && is_recorded(report.event_loop));
         Recorded {
+            blocks,
+            started: self.started,
             duration: ended - self.started,
             tapes: std::mem::take(&mut self.tapes),
             snapshot: source.snapshot(PATIENCE),
@@ -138,9 +149,12 @@ pub fn forget() {
 
 /// What was recorded.
 pub struct Recorded {
+    started: u64,
     duration: u64,
     tapes: Vec<Arc<Tape>>,
     snapshot: Snapshot,
+    /// What the watchdog has said meanwhile.
+    blocks: Vec<Arc<Report>>,
 }
 
 impl Recorded {
@@ -153,6 +167,10 @@ impl Recorded {
         for tape in &self.tapes {
             let its_loop = self.snapshot.loops.iter().find(|l| l.id == tape.number());
             chrome::write_loop(tape, its_loop, &self.snapshot, self.duration, &mut take)?;
+        }
+        for report in &self.blocks {
+            let since = report.began_at - seconds(self.started);
+            take(chrome::block(report, &self.snapshot, since))?;
         }
         Ok(())
     }

@@ -36,7 +36,7 @@ pub fn describe(task: &Task, its_loop: &Loop, snapshot: &Snapshot, lines: &mut V
     let mut about = |name: &str, text: String| lines.push(format!("  {name:<9}{text}"));
     about("state", state(task, its_loop, snapshot));
     if let Some(wait) = &task.wait {
-        about("waits", words::wait(wait, snapshot));
+        about("waits", words::whole_wait(wait, snapshot));
     }
     about("owner", words::owner(&task.owner));
     if let Some(created) = created(task, snapshot) {
@@ -86,7 +86,7 @@ fn created(task: &Task, snapshot: &Snapshot) -> Option<String> {
 fn work(task: &Task) -> Option<String> {
     let steps = task
         .steps
-        .map(|steps| format!("{} steps", words::count(steps)));
+        .map(|steps| words::plural(usize::try_from(steps).unwrap_or(usize::MAX), "step"));
     let cpu = task.cpu.map(|cpu| format!("{} CPU", words::duration(cpu)));
     let longest = task
         .longest_step

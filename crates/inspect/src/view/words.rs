@@ -207,22 +207,35 @@ pub fn wait_kind(kind: WaitKind) -> &'static str {
     }
 }
 
-/// What a task waits for: its kind, what it is, which tasks are involved, how long it may last.
+/// What a task waits for, in a line: its kind, what it is, which tasks are involved, how much longer
+/// it lasts at most.
 #[must_use]
 pub fn wait(wait: &Wait, snapshot: &Snapshot) -> String {
+    wait_in(wait, snapshot, 60)
+}
+
+/// The same with up to ten lines' worth of what it is: queues show all that is in them.
+#[must_use]
+pub fn whole_wait(wait: &Wait, snapshot: &Snapshot) -> String {
+    wait_in(wait, snapshot, 1000)
+}
+
+fn wait_in(wait: &Wait, snapshot: &Snapshot, columns: usize) -> String {
     let mut text = wait_kind(wait.kind).to_owned();
-    if let Some(until) = wait.until {
-        text.push_str(" for another ");
-        text.push_str(&duration((until - snapshot.taken_at).max(0.0)));
-    }
-    // Often the kind says it already.
-    if !wait.what.is_empty() && !wait.what.eq_ignore_ascii_case(&text) {
+    // How much was left when the tasks were looked at is said below, as of now.
+    let is_rest = wait.until.is_some() && wait.what.ends_with(" left");
+    if !wait.what.is_empty() && !is_rest {
         text.push(' ');
-        text.push_str(&plain(&wait.what));
+        text.push_str(&cut_end(&plain(&wait.what), columns));
     }
     if !wait.tasks.is_empty() {
         text.push(' ');
         text.push_str(&task_numbers(&wait.tasks));
+    }
+    if let Some(until) = wait.until {
+        text.push_str(", ");
+        text.push_str(&duration((until - snapshot.taken_at).max(0.0)));
+        text.push_str(" left");
     }
     text
 }

@@ -115,9 +115,15 @@ impl Recorder {
                 woken.push(task.clone());
             }
         });
-        for task in woken {
-            let lane = self.lane_of(&task);
-            self.tape.woke(lane);
+        // Who stands in the queue again by itself is ready, and waits for nothing.
+        let mut is_ready = false;
+        for other in woken {
+            if task.is_some_and(|task| task.address() == other.address()) {
+                is_ready = true;
+            } else {
+                let lane = self.lane_of(&other);
+                self.tape.woke(lane);
+            }
         }
         let Some(task) = task else {
             return;
@@ -126,7 +132,7 @@ impl Recorder {
             let lane = self.lane_of(task);
             self.lanes.remove(&task.origin.id());
             self.tape.ended(lane);
-        } else if let Some(awaited) = task.awaited() {
+        } else if !is_ready && let Some(awaited) = task.awaited() {
             let reason = self.reason_of(task, &awaited);
             self.tape.waits(reason);
         }
