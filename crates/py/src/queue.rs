@@ -200,7 +200,9 @@ impl This<'_, Queue> {
     #[inline]
     fn is_plain(self) -> bool {
         let class = self.object().type_ptr();
-        (class == TYPE.as_ptr() || class == LIFO.as_ptr() || class == PRIORITY.as_ptr())
+        [&TYPE, &LIFO, &PRIORITY]
+            .into_iter()
+            .any(|native| class == native.as_ptr() && native.is_unchanged())
             && self.dict.has_no_attributes()
     }
 
@@ -603,6 +605,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| this.initialise(arguments))
     .unary(sys::Py_tp_repr, |this| {
         let (name, format) = (this.class_name()?, this.formatted()?);
@@ -621,6 +624,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .attributes(attributes(vec![class_attribute::<LifoQueue>()]))
     .build(module, Some(&TYPE))?;
     TypeBuilder::<PriorityQueue>::new(
@@ -629,6 +633,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .attributes(attributes(vec![class_attribute::<PriorityQueue>()]))
     .build(module, Some(&TYPE))
 }
