@@ -23,6 +23,8 @@ pub(super) struct Original {
     attributes: AtomicPtr<sys::PyObject>,
     /// The version in which the class was last seen to be that; 0 is no version.
     version: AtomicU32,
+    /// The version in which it was last seen to be something else.
+    changed_version: AtomicU32,
 }
 
 impl Original {
@@ -30,6 +32,7 @@ impl Original {
         Original {
             attributes: AtomicPtr::new(ptr::null_mut()),
             version: AtomicU32::new(0),
+            changed_version: AtomicU32::new(0),
         }
     }
 }
@@ -70,6 +73,10 @@ impl TypeObject {
 
     #[cold]
     fn look_again(&self) -> bool {
+        let version = self.version();
+        if version != 0 && version == self.original.changed_version.load(Ordering::Relaxed) {
+            return false;
+        }
         let attributes = self.original.attributes.load(Ordering::Relaxed);
         if attributes.is_null() {
             return true;
@@ -86,15 +93,17 @@ impl TypeObject {
             position += 1;
             is_same(dict, copy)
         });
-        if unchanged {
-            // A class has no version until somebody looks something up in it.
-            let looked_up = interned(c"__init__").and_then(|name| self.object().get_attr(&name));
-            if let Err(raised) = looked_up {
-                raised.discard(); // It is asked again the next time.
-            }
-            let version = &self.original.version;
-            version.store(self.version(), Ordering::Relaxed);
+        // A class has no version until somebody looks something up in it.
+        let looked_up = interned(c"__init__").and_then(|name| self.object().get_attr(&name));
+        if let Err(raised) = looked_up {
+            raised.discard(); // It is compared again the next time.
         }
+        let seen = if unchanged {
+            &self.original.version
+        } else {
+            &self.original.changed_version
+        };
+        seen.store(self.version(), Ordering::Relaxed);
         unchanged
     }
 }
