@@ -158,5 +158,6 @@ fn fill_module(module: &Object) -> Outcome<()> {
     sync::build(module)?;
     queue::build(module)?;
     streams::build(module)?;
-    combinators::build(module)
+    combinators::build(module)?;
+    ffi::remember_classes()
 }

@@ -210,7 +210,9 @@ impl This<'_, Queue> {
     #[inline]
     fn is_plain(self) -> bool {
         let class = self.object().type_ptr();
-        (class == TYPE.as_ptr() || class == LIFO.as_ptr() || class == PRIORITY.as_ptr())
+        [&TYPE, &LIFO, &PRIORITY]
+            .into_iter()
+            .any(|native| class == native.as_ptr() && native.is_unchanged())
             && self.dict.has_no_attributes()
     }
 
@@ -628,6 +630,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| this.initialise(arguments))
     .unary(sys::Py_tp_repr, |this| {
         let (name, format) = (this.class_name()?, this.formatted()?);
@@ -646,6 +649,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .attributes(attributes(vec![class_attribute::<LifoQueue>()]))
     .build(module, Some(&TYPE))?;
     TypeBuilder::<PriorityQueue>::new(
@@ -654,6 +658,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .attributes(attributes(vec![class_attribute::<PriorityQueue>()]))
     .build(module, Some(&TYPE))
 }

@@ -159,7 +159,7 @@ impl This<'_, Timeout> {
     /// Whether nobody can have replaced a method of it.
     #[inline]
     fn is_plain(self) -> bool {
-        self.is_exact() && self.dict.has_no_attributes()
+        self.has_original_methods() && self.dict.has_no_attributes()
     }
 
     /// When the block is stopped, in seconds of loop time; `None` for never.
@@ -508,6 +508,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| {
         const INIT: Signature<1> = Signature {
             function: "Timeout.__init__",

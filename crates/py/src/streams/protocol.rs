@@ -127,7 +127,7 @@ impl This<'_, StreamReaderProtocol> {
     /// Whether nobody can have replaced a method of it.
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
-        self.is_exact() && self.flow.dict.has_no_attributes()
+        self.has_original_methods() && self.flow.dict.has_no_attributes()
     }
 
     /// `__init__(stream_reader, client_connected_cb=None, loop=None)`.
@@ -361,6 +361,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     .based_on(&flow_control::type_object().object())
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| this.initialise(arguments))
     .methods(methods(method_table()))
     .attributes(attributes(attribute_table()))

@@ -136,7 +136,7 @@ impl Pickled for Barrier {
 impl This<'_, Barrier> {
     /// Its condition, when it is certain that nobody has replaced a method of either.
     fn plain_condition(self) -> Option<Own<Condition>> {
-        if !self.is_exact() || !self.dict.has_no_attributes() {
+        if !self.has_original_methods() || !self.dict.has_no_attributes() {
             return None;
         }
         let condition = self.condition.get()?;
@@ -372,6 +372,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| {
         const INIT: Signature<1> = Signature {
             function: "Barrier.__init__",

@@ -94,7 +94,7 @@ impl This<'_, Condition> {
     /// Whether nobody can have replaced a method of its own class.
     #[inline]
     fn is_plain(self) -> bool {
-        self.is_exact() && self.dict.has_no_attributes()
+        self.has_original_methods() && self.dict.has_no_attributes()
     }
 
     /// The lock, when its own methods are certain to be the ones that are called.
@@ -544,6 +544,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| {
         const INIT: Signature<1> = Signature {
             function: "Condition.__init__",

@@ -151,7 +151,7 @@ impl This<'_, Lock> {
     /// Whether nobody can have replaced a method of it.
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
-        self.is_exact() && self.dict.has_no_attributes()
+        self.has_original_methods() && self.dict.has_no_attributes()
     }
 
     /// `release()`.
@@ -442,6 +442,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| {
         const INIT: Signature<0> = Signature {
             function: "Lock.__init__",

@@ -1,9 +1,9 @@
 //! `Lock`, `Event`, `Condition`, `Semaphore`, `Barrier`: asyncio's, with their waiting done in Rust.
 //!
-//! An object of exactly one of these types, without attributes of its own, is *plain*: its
-//! methods call each other directly. For a subclass, and for an object that somebody has hung an
-//! attribute on, they go through the attributes, as Python code would, so that whatever was
-//! overridden is called.
+//! An object of exactly one of these types, without attributes of its own, is *plain* while nobody
+//! has changed the type: its methods call each other directly. For a subclass, for an object that
+//! somebody has hung an attribute on, and for a type with a patched method they go through the
+//! attributes, as Python code would, so that whatever was put in a method's place is called.
 
 mod barrier;
 mod condition;

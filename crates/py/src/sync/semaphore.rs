@@ -138,7 +138,10 @@ impl This<'_, Semaphore> {
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
         let class = self.object().type_ptr();
-        (class == TYPE.as_ptr() || class == BOUNDED.as_ptr()) && self.dict.has_no_attributes()
+        [&TYPE, &BOUNDED]
+            .into_iter()
+            .any(|native| class == native.as_ptr() && native.is_unchanged())
+            && self.dict.has_no_attributes()
     }
 
     /// `locked()`: whether acquire() would have to wait.
@@ -374,6 +377,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| this.initialise(arguments))
     .unary(sys::Py_tp_repr, |this| {
         let locked = this
@@ -429,6 +433,7 @@ fn build_bounded(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| {
         let [value] = BOUNDED_INIT.parse(arguments)?;
         let one = Object::from_i64(1)?;

@@ -122,7 +122,7 @@ impl This<'_, TaskGroup> {
     /// Whether nobody can have replaced a method of it.
     #[inline]
     fn is_plain(self) -> bool {
-        self.is_exact() && self.dict.has_no_attributes()
+        self.has_original_methods() && self.dict.has_no_attributes()
     }
 
     /// Its tasks that are not done: a set.
