@@ -70,6 +70,9 @@ def look_at(program, *, after=AFTER, at=None):
 def check(program, cause, **options):
     frames, seen, detail = look_at(program, **options)
     assert seen == cause
+    if frames[0][1] == f"{program.__qualname__}.<locals>.<genexpr>":
+        # What it calls all the while.
+        del frames[0]
     file, function, line = frames[0]
     assert (file, function) == (__file__, program.__qualname__)
     assert line in marked_lines(program)
