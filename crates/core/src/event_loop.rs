@@ -1,6 +1,7 @@
 //! The event loop: prepare → wait → collect → drain. The only file that sees every part.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -69,6 +70,8 @@ pub struct EventLoop<T> {
     policy: PollPolicy,
     /// Set by [`EventLoop::stop`], unset when a run ends.
     stopping: Cell<bool>,
+    /// Set by [`EventLoop::abandon`]: the injector's locks may be held for ever.
+    abandoned: Cell<bool>,
 }
 
 /// How a turn gets its I/O events.
@@ -117,6 +120,7 @@ impl<T> EventLoop<T> {
             signals: RefCell::default(),
             policy: PollPolicy::new(options.poll_every_turn),
             stopping: Cell::new(false),
+            abandoned: Cell::new(false),
         })
     }
 
@@ -294,7 +298,11 @@ impl<T> EventLoop<T> {
     pub fn close(&self) -> Vec<T> {
         drop(self.signals.take());
         drop(self.reactor.take());
-        let injected = self.injector.close();
+        let injected = if self.abandoned.get() {
+            VecDeque::new()
+        } else {
+            self.injector.close()
+        };
         let mut entries = Vec::from(self.ready.take_all());
         entries.extend(self.timers.take().take_all());
         entries.extend(injected);
@@ -303,11 +311,13 @@ impl<T> EventLoop<T> {
 
     /// For the child of a fork, where this loop is a copy of the parent's: lets go of what both
     /// would share, without telling the kernel anything, because the epoll set is the parent's. The
-    /// entries stay where they are; they are the parent's to run.
+    /// entries stay where they are; they are the parent's to run. No lock is waited for, here or
+    /// afterwards: a thread of the parent's may have held it when the process was copied.
     pub fn abandon(&self) {
+        self.abandoned.set(true);
         drop(self.signals.take());
         drop(self.reactor.take());
-        self.injector.waker().close();
+        self.injector.waker().abandon();
     }
 
     /// Turns until [`EventLoop::stop`]. It can be called again afterwards, whatever it returned.

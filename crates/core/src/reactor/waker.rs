@@ -89,6 +89,18 @@ impl Waker {
         drop(doorbell);
     }
 
+    /// [`Waker::close`] for the child of a fork, which has one thread only. Another may have held
+    /// the lock at that moment, to ring: then nobody will ever give it back, and the child's copy
+    /// of the doorbell stays open.
+    pub(crate) fn abandon(&self) {
+        let doorbell = self
+            .doorbell
+            .try_lock()
+            .ok()
+            .and_then(|mut doorbell| doorbell.take());
+        drop(doorbell);
+    }
+
     /// Lends the doorbell to what must listen to it. `None` once closed.
     pub(crate) fn with_doorbell<R>(&self, visit: impl FnOnce(&Doorbell) -> R) -> Option<R> {
         lock(&self.doorbell).as_ref().map(visit)
@@ -109,5 +121,21 @@ impl Waker {
         if let Some(listener) = waiting {
             listener.wait();
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::Waker;
+
+    #[test]
+    fn abandoning_does_not_wait_for_a_thread_that_was_not_copied() {
+        let waker = Waker::new().expect("there are descriptors left");
+        // The lock is held meanwhile, as it is in the child of a fork when another thread rang.
+        let held = waker.with_doorbell(|_doorbell| waker.abandon());
+        assert!(held.is_some());
+        assert!(waker.with_doorbell(|_doorbell| ()).is_some());
+        waker.abandon();
+        assert!(waker.with_doorbell(|_doorbell| ()).is_none());
     }
 }
