@@ -1,6 +1,7 @@
 //! The event loop: prepare → wait → collect → drain. The only file that sees every part.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -245,6 +246,16 @@ impl<T> EventLoop<T> {
         }
     }
 
+    /// [`InjectQueue::push`] for who has the loop at hand: it spares the count of an `Arc`.
+    ///
+    /// # Errors
+    ///
+    /// Gives the entry back when the loop is closed.
+    #[inline]
+    pub fn inject(&self, entry: T) -> Result<(), T> {
+        self.injector.push(entry)
+    }
+
     /// Moves what other threads have injected so far behind the ready entries. The loop does so by
     /// itself before every wait; an owner that must keep the order between an injection it knows
     /// of and an entry it is about to push does it first. Only the owner thread calls it.
@@ -306,16 +317,11 @@ impl<T> EventLoop<T> {
     pub fn close(&self) -> Vec<T> {
         drop(self.signals.take());
         drop(self.reactor.take());
-        let injected = self.injector.close();
-        let mut entries = self.take_entries();
-        entries.extend(injected);
-        entries
-    }
-
-    /// Takes out what is ready and what waits for its time.
-    fn take_entries(&self) -> Vec<T> {
         let mut entries = Vec::from(self.ready.take_all());
         entries.extend(self.timers.take().take_all());
+        if !self.abandoned.get() {
+            entries.extend(self.injector.close());
+        }
         entries
     }
 
@@ -571,12 +577,8 @@ impl<T> EventLoop<T> {
 
 impl<T> Drop for EventLoop<T> {
     fn drop(&mut self) {
-        if self.abandoned.get() {
-            drop(self.take_entries());
-        } else {
-            // Other threads may hold the injector for long; what they push must come back to them.
-            drop(self.close());
-        }
+        // Other threads may hold the injector for long; what they push must come back to them.
+        drop(self.close());
     }
 }
 
