@@ -35,6 +35,8 @@ from typing import (
 
 from typing_extensions import disjoint_base
 
+from ferrio.native_class import NativeClass
+
 _Result = TypeVar("_Result")
 _Arguments = TypeVarTuple("_Arguments")
 _Coroutine: TypeAlias = Coroutine[Any, Any, _Result] | Generator[Any, None, _Result]
@@ -504,38 +506,38 @@ class Window: ...
 # As with Future: unrelated to asyncio's classes at run time, but isinstance holds.
 
 @disjoint_base
-class Lock(asyncio.Lock):
+class Lock(asyncio.Lock, metaclass=NativeClass):
     def __init__(self) -> None: ...
 
 @disjoint_base
-class Event(asyncio.Event):
+class Event(asyncio.Event, metaclass=NativeClass):
     def __init__(self) -> None: ...
 
 @disjoint_base
-class Condition(asyncio.Condition):
+class Condition(asyncio.Condition, metaclass=NativeClass):
     def __init__(self, lock: asyncio.Lock | None = None) -> None: ...
 
 @disjoint_base
-class Semaphore(asyncio.Semaphore):
+class Semaphore(asyncio.Semaphore, metaclass=NativeClass):
     def __init__(self, value: int = 1) -> None: ...
 
 @disjoint_base
-class BoundedSemaphore(asyncio.BoundedSemaphore, Semaphore):
+class BoundedSemaphore(asyncio.BoundedSemaphore, Semaphore, metaclass=NativeClass):
     def __init__(self, value: int = 1) -> None: ...
 
 @disjoint_base
-class Barrier(asyncio.Barrier):
+class Barrier(asyncio.Barrier, metaclass=NativeClass):
     def __init__(self, parties: int) -> None: ...
 
 @disjoint_base
-class Queue(asyncio.Queue[_Result]):
+class Queue(asyncio.Queue[_Result], metaclass=NativeClass):
     def __init__(self, maxsize: int = 0) -> None: ...
 
-class LifoQueue(Queue[_Result]): ...
-class PriorityQueue(Queue[_Result]): ...
+class LifoQueue(Queue[_Result], metaclass=NativeClass): ...
+class PriorityQueue(Queue[_Result], metaclass=NativeClass): ...
 
 @disjoint_base
-class StreamReader(asyncio.StreamReader):
+class StreamReader(asyncio.StreamReader, metaclass=NativeClass):
     _buffer: bytearray
     _limit: int
     _loop: asyncio.AbstractEventLoop
@@ -550,7 +552,7 @@ class StreamReader(asyncio.StreamReader):
     ) -> None: ...
 
 @disjoint_base
-class FlowControlMixin(asyncio.Protocol):
+class FlowControlMixin(asyncio.Protocol, metaclass=NativeClass):
     _loop: asyncio.AbstractEventLoop
     _paused: bool
     _connection_lost: bool
@@ -563,7 +565,7 @@ class FlowControlMixin(asyncio.Protocol):
     def _get_close_waiter(self, stream: asyncio.StreamWriter) -> asyncio.Future[None]: ...
 
 @disjoint_base
-class StreamReaderProtocol(FlowControlMixin, asyncio.StreamReaderProtocol):
+class StreamReaderProtocol(FlowControlMixin, asyncio.StreamReaderProtocol, metaclass=NativeClass):
     _transport: asyncio.BaseTransport | None
     _closed: asyncio.Future[None]
     _over_ssl: bool
@@ -593,7 +595,7 @@ class StreamReaderProtocol(FlowControlMixin, asyncio.StreamReaderProtocol):
     def _get_close_waiter(self, stream: asyncio.StreamWriter) -> asyncio.Future[None]: ...
 
 @disjoint_base
-class StreamWriter(asyncio.StreamWriter):
+class StreamWriter(asyncio.StreamWriter, metaclass=NativeClass):
     _transport: asyncio.WriteTransport
     _protocol: asyncio.BaseProtocol
     _reader: asyncio.StreamReader | None
@@ -612,12 +614,12 @@ class ConnectedTaskWatch:
     def __call__(self, task: asyncio.Future[Any], /) -> None: ...
 
 @disjoint_base
-class TaskGroup(asyncio.TaskGroup):
+class TaskGroup(asyncio.TaskGroup, metaclass=NativeClass):
     def __init__(self) -> None: ...
 
 # asyncio's is final to a type checker; at run time this one is unrelated to it, like all here.
 @disjoint_base
-class Timeout:
+class Timeout(metaclass=NativeClass):
     def __init__(self, when: float | None) -> None: ...
     def when(self) -> float | None: ...
     def reschedule(self, when: float | None) -> None: ...
@@ -656,6 +658,20 @@ class coroutine(Coroutine[Any, Any, _Result]):  # noqa: N801
     def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any: ...
     def close(self) -> None: ...
     def __await__(self) -> Generator[Any, None, _Result]: ...
+
+@final
+class method:  # noqa: N801
+    @property
+    def __func__(self) -> function: ...
+    @property
+    def __self__(self) -> Any: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ge__(self, other: object, /) -> bool: ...
+    def __gt__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __le__(self, other: object, /) -> bool: ...
+    def __lt__(self, other: object, /) -> bool: ...
 
 @final
 class function:  # noqa: N801

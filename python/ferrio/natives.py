@@ -5,7 +5,6 @@ Code that has imported asyncio's versions before goes on with them; both kinds w
 
 from __future__ import annotations
 
-import abc
 import asyncio
 import asyncio.streams
 import asyncio.threads
@@ -13,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from ferrio import _ferrio, streams
+from ferrio.native_class import NativeClass, originals_of
 
 # asyncio's modules in which its names are replaced: where they are defined, and where they were
 # imported into.
@@ -66,34 +66,9 @@ _NATIVES: dict[str, Any] = {
 }
 
 
-class NativeClass(abc.ABCMeta):
-    """The class of the native classes: what asyncio's own has made counts as an instance of theirs.
-
-    A program may have made a queue before ``install()``, and ask afterwards whether it is an
-    ``asyncio.Queue``. An ``ABCMeta``, so that a derived class may have an abstract base besides.
-    """
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        """Return True for instances, and for those of asyncio's class of that name."""
-        original = _originals_of.get(cls)
-        if original is None:
-            return super().__instancecheck__(instance)
-        return type.__instancecheck__(cls, instance) or isinstance(instance, original)
-
-    def __subclasscheck__(cls, subclass: type) -> bool:
-        """Return True for derived classes, and for asyncio's class of that name and its own."""
-        original = _originals_of.get(cls)
-        if original is None:
-            return super().__subclasscheck__(subclass)
-        return type.__subclasscheck__(cls, subclass) or issubclass(subclass, original)
-
-
-# asyncio's class by the native one.
-_originals_of: dict[type, type] = {}
-
 for _name, _native in _NATIVES.items():
     if isinstance(_native, type):
-        _originals_of[_native] = _ORIGINALS[_name]
+        originals_of[_native] = _ORIGINALS[_name]
         _ferrio._set_metaclass(_native, NativeClass)
 
 

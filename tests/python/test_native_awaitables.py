@@ -187,6 +187,77 @@ def test_a_result_is_not_kept(library, loop):
     assert loop.run_until_complete(main()) is None
 
 
+def test_a_debugger_passes_over_results(library):
+    """What hands them over is what `bdb` knows to be no exception of the program's."""
+    raised = []
+
+    def trace(frame, event, argument):
+        if event == "exception":
+            raised.append((argument[0], argument[2]))
+        return trace
+
+    async def main():
+        queue = library.Queue()
+        for number in range(3):
+            queue.put_nowait(number)
+        return [await queue.get(), await queue.get(), await queue.get()]
+
+    coroutine = main()
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with pytest.raises(StopIteration) as stopped:
+            coroutine.send(None)
+    finally:
+        sys.settrace(before)
+    assert stopped.value.value == [0, 1, 2]
+    assert all(seen == (StopIteration, None) for seen in raised)
+
+
+def test_who_keeps_what_is_raised_keeps_the_right_result(library):
+    kept = []
+
+    def trace(frame, event, argument):
+        if event == "exception":
+            kept.append(argument[1])
+        return trace
+
+    async def main():
+        queue = library.Queue()
+        for number in range(1000, 1003):
+            queue.put_nowait(number)
+        return [await queue.get(), await queue.get(), await queue.get()]
+
+    coroutine = main()
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with pytest.raises(StopIteration) as stopped:
+            coroutine.send(None)
+    finally:
+        sys.settrace(before)
+    assert stopped.value.value == [1000, 1001, 1002]
+    values = [getattr(each, "value", each) for each in kept]
+    assert values in ([], [1000, 1001, 1002])
+
+
+def test_a_result_is_not_kept_by_its_coroutine_s_death(library):
+    class Result:
+        pass
+
+    async def main():
+        queue = library.Queue()
+        queue.put_nowait(Result())
+        getting = queue.get()
+        reference = weakref.ref(await getting)
+        del getting
+        return reference()
+
+    with pytest.raises(StopIteration) as stopped:
+        main().send(None)
+    assert stopped.value.value is None
+
+
 def test_stop_iterations_are_not_mixed_up(library):
     caught = []
     for result in (True, False, True):

@@ -16,8 +16,8 @@ use crate::combinators::{
 };
 use crate::ffi::{
     Arguments, FreeList, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
-    Progress, Raised, Slot, This, TypeBuilder, TypeObject, Visitor, attributes, is_origin_tracked,
-    methods, none, origin, sys, text,
+    Progress, Raised, Slot, This, TypeBuilder, TypeObject, Visitor, attributes, forget_returned,
+    is_origin_tracked, methods, none, origin, sys, text,
 };
 use crate::future::{Future, thrown_exception};
 use crate::inspect::Told;
@@ -174,6 +174,10 @@ unsafe impl Native for Coroutine {
 
     fn clear(&self) {
         self.forget_plan();
+    }
+
+    fn detach(&self) {
+        forget_returned();
     }
 
     #[inline]

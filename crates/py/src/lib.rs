@@ -152,7 +152,6 @@ fn fill_module(module: &Object) -> Outcome<()> {
     originals::load()?;
     ffi::learn_origin_depth()?;
     ffi::learn_context_place()?;
-    ffi::build_returned()?;
     ffi::function::build(module)?;
     awaitable::build(module)?;
     sync::build(module)?;

@@ -73,7 +73,7 @@ pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{Extends, Instance, Native, Own, This, TypeObject, Visitor};
 pub(crate) use object::{Object, Ref, interned, none, not_implemented, text, text_type_address};
 pub(crate) use outside::{code_type_address, hex_version, runtime_address};
-pub(crate) use returned::build_returned;
+pub(crate) use returned::forget_returned;
 pub(crate) use search::find;
 pub(crate) use slots::Progress;
 pub(crate) use socket_object::{

@@ -3,171 +3,149 @@
 //! `SEND` asks `tp_iternext` of everything that is no coroutine of Python's, and takes a result
 //! out of a StopIteration, which it throws away at once. Making one takes a tuple, two blocks of
 //! memory and as many entries with the garbage collector: more than half of what awaiting costs.
-//! So it is one of a class of ours, derived from StopIteration, whose memory is used again. It is
-//! not the same object again and again: that would keep the result alive.
+//! So there is one that is used again and again, as long as nobody else has kept it.
 //!
-//! Python code sees one only if it calls `next()` on a coroutine, which Python's own refuse, or if
-//! a debugger shows it what is raised.
+//! The result stays in it when the interpreter has taken it out. [`forget_returned`] lets go of it:
+//! when the coroutine dies that has returned it, which mostly is the interpreter's next step.
+//!
+//! Python code sees it only if it calls `next()` on a coroutine, which Python's own refuse, or if
+//! a debugger looks at what is raised. (`bdb` passes over an exact StopIteration without a
+//! traceback, so that one of a class of our own would not do.)
 
-use std::ffi::{c_int, c_void};
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+#[cfg(Py_3_12)]
+mod kept {
+    use std::ptr;
+    use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::{Object, Outcome, Raised, sys};
+    use super::super::{Object, Raised, sys};
 
-/// The class; null until [`build_returned`], and for ever where StopIteration is not what it is
-/// declared to be.
-static CLASS: AtomicPtr<sys::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
+    type StopIteration = sys::PyStopIterationObject;
 
-/// The memory of the last one, or null: a dead instance that still refers to its class and to its
-/// arguments, an empty tuple.
-static SPARE: AtomicPtr<sys::PyStopIterationObject> = AtomicPtr::new(ptr::null_mut());
+    /// The one that is used again, of which this is a reference; null before the first use and
+    /// while it is being changed.
+    static KEPT: AtomicPtr<StopIteration> = AtomicPtr::new(ptr::null_mut());
 
-impl Raised {
-    /// Raises what the interpreter takes for the return of `value`; only for `tp_iternext`.
+    /// Takes the exception from its place, if nobody else has it.
     #[inline]
-    pub(crate) fn returned(value: Object) -> Raised {
-        unsafe extern "C" {
-            fn _Py_NewReference(object: *mut sys::PyObject);
+    fn take() -> *mut StopIteration {
+        let kept = KEPT.swap(ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: null or a live exception.
+        if kept.is_null() || unsafe { sys::Py_REFCNT(kept.cast()) } == 1 {
+            return kept;
         }
-        let spare = SPARE.load(Ordering::Relaxed);
-        if spare.is_null() {
-            return Raised::returned_anew(value);
-        }
-        SPARE.store(ptr::null_mut(), Ordering::Relaxed);
-        // SAFETY: a dead instance that nobody else knows, made an object again with one reference,
-        // which is handed over.
+        // Somebody looks at it, and may keep it.
+        // SAFETY: a live exception, whole, which is given up.
         unsafe {
-            _Py_NewReference(spare.cast());
-            (*spare).value = value.into_ptr();
-            raise(spare);
-        }
-        Raised::NOW
-    }
-
-    #[cold]
-    fn returned_anew(value: Object) -> Raised {
-        let class = CLASS.load(Ordering::Relaxed);
-        if class.is_null() {
-            return Raised::stop_iteration(&value);
-        }
-        let arguments = match Object::tuple(&[]) {
-            Ok(arguments) => arguments,
-            Err(raised) => return raised,
-        };
-        // SAFETY: a class of that layout; the allocator clears the fields, and the two that are
-        // needed are filled. The reference is handed over.
-        unsafe {
-            let exception = sys::PyType_GenericAlloc(class, 0).cast::<sys::PyStopIterationObject>();
-            if exception.is_null() {
-                return Raised::NOW;
+            if sys::PyObject_GC_IsTracked(kept.cast()) == 0 {
+                sys::PyObject_GC_Track(kept.cast());
             }
-            // Nobody keeps it for longer than it takes to look into it.
-            sys::PyObject_GC_UnTrack(exception.cast());
-            (*exception).args = arguments.into_ptr();
-            (*exception).value = value.into_ptr();
-            raise(exception);
+            drop(Object::from_owned(kept.cast()));
         }
-        Raised::NOW
+        ptr::null_mut()
     }
-}
 
-/// # Safety
-/// * `exception` is an exception, whose reference is handed over.
-#[inline]
-unsafe fn raise(exception: *mut sys::PyStopIterationObject) {
-    #[cfg(Py_3_12)]
-    // SAFETY: by the caller's word.
-    unsafe {
-        sys::PyErr_SetRaisedException(exception.cast());
-    }
-    #[cfg(not(Py_3_12))]
-    // SAFETY: by the caller's word; the class gets a reference of its own.
-    unsafe {
-        let class = sys::Py_TYPE(exception.cast()).cast();
-        sys::Py_INCREF(class);
-        sys::PyErr_Restore(class, exception.cast(), ptr::null_mut());
-    }
-}
-
-unsafe extern "C" fn deallocate(pointer: *mut sys::PyObject) {
-    let exception = pointer.cast::<sys::PyStopIterationObject>();
-    // SAFETY: CPython calls this once, when the last reference is gone. Each field gives up what
-    // it holds after it was emptied, since dropping may run code.
-    unsafe {
-        sys::PyObject_GC_UnTrack(pointer.cast());
-        for field in [
-            &raw mut (*exception).value,
-            &raw mut (*exception).dict,
-            &raw mut (*exception).notes,
-            &raw mut (*exception).traceback,
-            &raw mut (*exception).context,
-            &raw mut (*exception).cause,
-        ] {
-            let held = field.replace(ptr::null_mut());
-            if !held.is_null() {
-                drop(Object::from_owned(held));
-            }
+    /// Puts the exception into its place, if there is no other.
+    #[inline]
+    fn keep(exception: *mut StopIteration) {
+        let other = KEPT.swap(exception, Ordering::Relaxed);
+        if !other.is_null() {
+            // SAFETY: a reference that was kept.
+            drop(unsafe { Object::from_owned(other.cast()) });
         }
-        let unchanged = !(*exception).args.is_null()
-            && sys::PyTuple_CheckExact((*exception).args) != 0
-            && sys::PyTuple_GET_SIZE((*exception).args) == 0
-            && (&raw const (*exception).suppress_context)
-                .cast::<u8>()
-                .read()
-                == 0;
-        if unchanged && SPARE.load(Ordering::Relaxed).is_null() {
-            SPARE.store(exception, Ordering::Relaxed);
+    }
+
+    /// Lets go of a result that was handed over.
+    #[inline]
+    pub(crate) fn forget_returned() {
+        let kept = KEPT.load(Ordering::Relaxed);
+        // SAFETY: null or a live exception.
+        if kept.is_null() || unsafe { (*kept).value.is_null() } {
             return;
         }
-        let class = sys::Py_TYPE(pointer);
-        let arguments = (&raw mut (*exception).args).replace(ptr::null_mut());
-        if !arguments.is_null() {
-            drop(Object::from_owned(arguments));
+        let kept = take();
+        if kept.is_null() {
+            return;
         }
-        if let Some(free) = (*class).tp_free {
-            free(pointer.cast());
+        // SAFETY: an exception that nobody else has; it is empty, and in its place again, before
+        // the result's end may run code.
+        let value = unsafe { (&raw mut (*kept).value).replace(ptr::null_mut()) };
+        keep(kept);
+        if !value.is_null() {
+            // SAFETY: the reference that was in the exception.
+            drop(unsafe { Object::from_owned(value) });
         }
-        sys::Py_DECREF(class.cast());
+    }
+
+    impl Raised {
+        /// Raises what the interpreter takes for the return of `value`; only for `tp_iternext`.
+        #[inline]
+        pub(crate) fn returned(value: Object) -> Raised {
+            forget_returned();
+            let mut exception = take();
+            if exception.is_null() {
+                exception = match make() {
+                    Ok(exception) => exception,
+                    Err(raised) => return raised,
+                };
+            }
+            // SAFETY: an exception without a value that nobody else has; one reference goes into
+            // its place, and one to the interpreter.
+            unsafe {
+                (*exception).value = value.into_ptr();
+                sys::Py_INCREF(exception.cast());
+                keep(exception);
+                sys::PyErr_SetRaisedException(exception.cast());
+            }
+            Raised::NOW
+        }
+    }
+
+    /// A new one, without a value.
+    #[cold]
+    fn make() -> Result<*mut StopIteration, Raised> {
+        // SAFETY: a built-in class, whose instances have the layout that is declared for them, or
+        // another one is asked for; the allocator clears the fields, of which the arguments must be
+        // there.
+        unsafe {
+            let class = sys::PyExc_StopIteration.cast::<sys::PyTypeObject>();
+            if (*class).tp_basicsize.unsigned_abs() != size_of::<StopIteration>() {
+                return Err(Raised::runtime_error(
+                    "StopIteration is not what it was built for",
+                ));
+            }
+            let arguments = Object::tuple(&[])?;
+            let exception = sys::PyType_GenericAlloc(class, 0).cast::<StopIteration>();
+            if exception.is_null() {
+                return Err(Raised::NOW);
+            }
+            // It is no part of any cycle as long as nobody else has it.
+            sys::PyObject_GC_UnTrack(exception.cast());
+            (*exception).args = arguments.into_ptr();
+            Ok(exception)
+        }
     }
 }
 
-/// Makes the class, once.
-pub(crate) fn build_returned() -> Outcome<()> {
-    if !CLASS.load(Ordering::Relaxed).is_null() {
-        return Ok(());
-    }
-    // SAFETY: a built-in class, which has the layout that is declared for it or is left alone; a
-    // spec whose slots hold what belongs there.
-    unsafe {
-        let base = sys::PyExc_StopIteration.cast::<sys::PyTypeObject>();
-        if (*base).tp_basicsize.unsigned_abs() != size_of::<sys::PyStopIterationObject>() {
-            return Ok(());
+#[cfg(Py_3_12)]
+pub(crate) use kept::forget_returned;
+
+/// Up to 3.11 the value is raised without an exception around it, and nothing is kept.
+#[cfg(not(Py_3_12))]
+mod plain {
+    use super::super::{Object, Raised};
+
+    impl Raised {
+        /// Raises what the interpreter takes for the return of `value`; only for `tp_iternext`.
+        #[inline]
+        pub(crate) fn returned(value: Object) -> Raised {
+            Raised::stop_iteration(&value)
         }
-        let mut slots = [
-            sys::PyType_Slot {
-                slot: sys::Py_tp_base,
-                pfunc: base.cast(),
-            },
-            sys::PyType_Slot {
-                slot: sys::Py_tp_dealloc,
-                pfunc: deallocate as *mut c_void,
-            },
-            sys::PyType_Slot {
-                slot: 0,
-                pfunc: ptr::null_mut(),
-            },
-        ];
-        let mut spec = sys::PyType_Spec {
-            name: c"ferrio._ferrio.StopIteration".as_ptr(),
-            basicsize: c_int::try_from((*base).tp_basicsize).unwrap_or(0),
-            itemsize: 0,
-            flags: std::ffi::c_uint::try_from(sys::Py_TPFLAGS_DEFAULT).unwrap_or(0),
-            slots: slots.as_mut_ptr(),
-        };
-        let class = Object::from_new(sys::PyType_FromSpec(&raw mut spec))?;
-        // The one reference is never given back.
-        CLASS.store(class.into_ptr().cast(), Ordering::Relaxed);
     }
-    Ok(())
+
+    /// Lets go of a result that was handed over.
+    #[inline]
+    pub(crate) fn forget_returned() {}
 }
+
+#[cfg(not(Py_3_12))]
+pub(crate) use plain::forget_returned;
