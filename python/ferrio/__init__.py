@@ -31,6 +31,7 @@ from typing import Any as _Any
 
 from ferrio import call_graphs as _call_graphs
 from ferrio import registry as _registry
+from ferrio import task_views as _task_views
 from ferrio._ferrio import (
     Barrier,
     BoundedSemaphore,
@@ -57,7 +58,10 @@ from ferrio._ferrio import (
     wait,
     wait_for,
 )
+from ferrio.deadlocks import DeadlockError
+from ferrio.inspection import open_inspect_socket
 from ferrio.installation import install, uninstall
+from ferrio.lints import LifecycleWarning, lint_counts
 from ferrio.live_server import LiveServer, serve_metrics
 from ferrio.loop import EventLoop
 from ferrio.measuring import metrics
@@ -69,6 +73,18 @@ from ferrio.streams import (
     start_server,
     start_unix_server,
 )
+from ferrio.task_views import (
+    Owner,
+    Site,
+    TaskInfo,
+    TaskNode,
+    TaskTree,
+    Wait,
+    dump,
+    dump_on_signal,
+    task_tree,
+    tasks,
+)
 from ferrio.telemetry import instrument_opentelemetry
 from ferrio.tls import tls_backend
 from ferrio.watchdog import blocks, on_block
@@ -79,6 +95,9 @@ __version__ = "0.1.0"
 # do call graphs.
 _registry.add_native_tasks()
 _call_graphs.record_awaits()
+
+# What the environment asks for.
+_task_views.dump_on_signal_of_environment()
 
 # Importing ferrio's own module of that name has set the attribute.
 transports = _asyncio.transports
@@ -132,33 +151,45 @@ __all__ = [
     "Barrier",
     "BoundedSemaphore",
     "Condition",
+    "DeadlockError",
     "Event",
     "EventLoop",
     "Future",
+    "LifecycleWarning",
     "LifoQueue",
     "LiveServer",
     "Lock",
+    "Owner",
     "PriorityQueue",
     "Queue",
     "Runner",
     "SelectorEventLoop",
     "Semaphore",
+    "Site",
     "StreamReader",
     "StreamReaderProtocol",
     "StreamWriter",
     "Task",
     "TaskGroup",
+    "TaskInfo",
+    "TaskNode",
+    "TaskTree",
     "Timeout",
+    "Wait",
     "as_completed",
     "blocks",
+    "dump",
+    "dump_on_signal",
     "gather",
     "get_event_loop",
     "install",
     "instrument_opentelemetry",
+    "lint_counts",
     "metrics",
     "new_event_loop",
     "on_block",
     "open_connection",
+    "open_inspect_socket",
     "open_unix_connection",
     "run",
     "serve_metrics",
@@ -166,6 +197,8 @@ __all__ = [
     "sleep",
     "start_server",
     "start_unix_server",
+    "task_tree",
+    "tasks",
     "timeout",
     "timeout_at",
     "tls_backend",

@@ -14,6 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from ferrio import inspection
 from ferrio.installation import install
 from ferrio.watchdog import choice
 
@@ -74,13 +75,17 @@ class _SpawnLoader:
 class _InstallAtUnpickling:
     """Unpickling it, which is the first thing a spawned child does, installs ferrio there."""
 
-    def __reduce__(self) -> tuple[Callable[[float, bool], None], tuple[float, bool]]:
-        return _begin_in_child, (choice.default, choice.is_silenced)
+    def __reduce__(self) -> tuple[Callable[[float, bool, bool], None], tuple[float, bool, bool]]:
+        return _begin_in_child, (choice.default, choice.is_silenced, inspection.is_wanted())
 
 
-def _begin_in_child(watchdog_default: float, watchdog_is_silenced: bool) -> None:
+def _begin_in_child(
+    watchdog_default: float, watchdog_is_silenced: bool, is_inspected: bool
+) -> None:
     choice.default = watchdog_default
     choice.is_silenced = watchdog_is_silenced
+    if is_inspected:
+        inspection.want()
     install()
     install_in_children()
 

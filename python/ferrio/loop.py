@@ -9,7 +9,7 @@ from asyncio.log import logger
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
-from ferrio import _ferrio, forking, live_server, watchdog
+from ferrio import _ferrio, forking, inspection, lints, live_server, watchdog
 from ferrio.async_generators import AsyncGeneratorPart
 from ferrio.datagrams import DatagramsPart
 from ferrio.debugging import DebuggingPart
@@ -44,6 +44,7 @@ class EventLoop(
         # The generator hooks of the thread, to be put back when the loop stops.
         self._hooks_to_restore: Any = None
         forking.remember(self)
+        inspection.open_if_wanted()
         live_server.serve_if_wanted()
         watchdog.watch(self)
 
@@ -108,12 +109,16 @@ class EventLoop(
             return
         if self._debug:
             logger.debug("Close %r", self)
+        # The interpreter may be going down, and the module with it.
+        left = lints.loop_is_closing(self) if lints is not None else []
         try:
             # First, while the pipe is there that the C signal handlers write to.
             self._release_signals()
         finally:
             self._close()
             self._abandon_default_executor()
+        if lints is not None:
+            lints.loop_is_closed(self, left)
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         # The default argument outlives this module's globals when the interpreter ends.

@@ -28,6 +28,18 @@ _DESCRIPTION = """\
 Run an asyncio program on ferrio, as "python" itself would run it.
 Without a program: asyncio's interactive console, on ferrio."""
 
+_COMMANDS = """\
+looking at a process that runs with --inspect or FERRIO_INSPECT=1:
+  ps [PID]         list such processes, or the tasks of one
+  tree PID         show the tasks below those that answer for them
+  dump PID         show all that is known of the tasks, with their stacks
+  top PID          watch it in the terminal
+  trace PID        record it for some seconds, for Perfetto
+A script of such a name is run by its path, as in "%(prog)s ./top 5"."""
+
+# What looks at another process instead of running a program.
+_COMMAND_NAMES = ("ps", "tree", "dump", "top", "trace")
+
 # Seconds: what blocks a loop for longer is told of, if standard error is a terminal.
 _WATCHDOG = 0.25
 
@@ -38,6 +50,12 @@ _OPTIONS_WITH_VALUE = ("--web",)
 def main() -> None:
     """Do what the command line says; the entry point of ``ferrio`` and ``python -m ferrio``."""
     own_arguments, command = _split_command_line(sys.argv[1:])
+    if not own_arguments and _is_command(command):
+        # As heavy as all the rest, and programs have no use for it.
+        from ferrio.commands import run_command
+
+        run_command(command)
+        return
     watchdog.choice.default = _WATCHDOG
     _follow_options(own_arguments)
     install()
@@ -79,6 +97,8 @@ def _follow_options(arguments: list[str]) -> None:
         return
     options = _parse_options(arguments)
     watchdog.choice.is_silenced = options.no_watchdog
+    if options.inspect:
+        _open_inspect_socket()
     if options.web is not None:
         from ferrio import live_server
 
@@ -96,10 +116,14 @@ def _parse_options(arguments: list[str]) -> Namespace:
         prog="ferrio" if sys.argv[0].endswith("ferrio") else "python -m ferrio",
         usage="%(prog)s [options] [file | -m module | -c command | -] [arguments ...]",
         description=_DESCRIPTION,
+        epilog=_COMMANDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "-V", "--version", action="version", version=_version(), help="show the versions and exit"
+    )
+    parser.add_argument(
+        "--inspect", action="store_true", help='let "ps", "top" and the others look at the process'
     )
     parser.add_argument(
         "--web",
@@ -118,6 +142,31 @@ def _parse_options(arguments: list[str]) -> Namespace:
     program.add_argument("-c", metavar="command", help="the program itself, as a string")
     program.add_argument("arguments", nargs="*", help="what the program finds in sys.argv[1:]")
     return parser.parse_args(arguments)
+
+
+def _is_command(words: list[str]) -> bool:
+    """Whether these are the words of such a command and not a program to be run.
+
+    The first word must be the command's very name, and a number or an option must follow; ``ps``
+    may stand alone. So a script of that name is run by a path that is more than the name
+    (``ferrio ./top 5``), or when its first argument is neither number nor option.
+    """
+    match words:
+        case ["ps"]:
+            return True
+        case [name, first, *_]:
+            return name in _COMMAND_NAMES and (first.isdecimal() or first.startswith("-"))
+        case _:
+            return False
+
+
+def _open_inspect_socket() -> None:
+    from ferrio.inspection import open_inspect_socket
+
+    try:
+        open_inspect_socket()
+    except OSError as error:
+        _fail(f"no inspect socket: {error}")
 
 
 def _version() -> str:

@@ -70,12 +70,18 @@ def page(browser, start_service):
 
     It is left before the services end, whose silence would be one.
     """
+    leave(browser)
     browser.show_as(1280, 900)
     browser.console.clear()
     yield browser
+    leave(browser)
+    assert browser.console == []
+
+
+def leave(browser):
+    """Go where nothing is asked for any more."""
     browser.open("about:blank")
     browser.wait_for("location.href == 'about:blank'")
-    assert browser.console == []
 
 
 @pytest.fixture

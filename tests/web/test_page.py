@@ -98,7 +98,7 @@ def test_a_busy_service(page, start_service, keep_picture, width, scheme):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_python_code_that_blocks(page, start_service, keep_picture, width):
+def test_a_call_that_blocks(page, start_service, keep_picture, width):
     service = start_service()
     page.show_as(width, 900)
     show(page, service)
@@ -107,13 +107,13 @@ def test_python_code_that_blocks(page, start_service, keep_picture, width):
     first = page.wait_for(seconds_of(text("blocked-for")))
     # It moves while the loop is blocked, and names who blocks it.
     page.wait_for(f"{seconds_of(text('blocked-for'))} > {first} + 0.5")
-    page.wait_for(f"{text('blocked-by')}.includes('hash_passwords at service.py:')")
+    page.wait_for(f"{text('blocked-by')}.includes('read_slow_disk at service.py:')")
     assert page.evaluate(f"{text('blocked-by')}.includes('commander')")
     assert page.evaluate(STATE) == "blocked"
     assert_fits(page)
     keep_picture(f"blocked-{width}")
     page.wait_for(f"!({shown('blocked')})")
-    page.wait_for(f"{text('blocks')}.includes('hash_passwords')")
+    page.wait_for(f"{text('blocks')}.includes('read_slow_disk')")
 
 
 def test_c_code_that_holds_the_interpreter(page, start_service, keep_picture):

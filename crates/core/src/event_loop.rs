@@ -162,6 +162,12 @@ impl<T> EventLoop<T> {
         self.ready.for_each(visit);
     }
 
+    /// Shows the queued entries behind the first `count`, in order: those that were queued since
+    /// [`EventLoop::ready_len`] was that. `visit` must not use the loop.
+    pub fn for_each_ready_from(&self, count: usize, visit: impl FnMut(&T)) {
+        self.ready.for_each_from(count, visit);
+    }
+
     /// Queues an entry to run when the loop's clock has reached `deadline`.
     #[inline]
     pub fn add_timer(&self, deadline: Instant, entry: T) -> TimerKey {

@@ -54,6 +54,11 @@ impl<T> ReadyQueue<T> {
         self.entries.take()
     }
 
+    /// Visits those behind the first `count`.
+    pub(crate) fn for_each_from(&self, count: usize, visit: impl FnMut(&T)) {
+        self.entries.borrow().iter().skip(count).for_each(visit);
+    }
+
     pub(crate) fn for_each(&self, visit: impl FnMut(&T)) {
         self.entries.borrow().iter().for_each(visit);
     }

@@ -21,9 +21,13 @@
 //! | `services` | the native threads, which are stopped for a fork and at the end |
 //! | `sites` | places in programs, each kept once |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
+//! | `socket` | the inspect socket, at both ends |
+//! | `trace` | what loops do, recorded for a while |
+//! | `view` | snapshots as text: `ferrio ps`, `tree`, `dump` |
 //! | `source` | where views get their data from |
 //! | `watchdog` | who blocks a loop, told while it does |
 //! | `web` | the web page |
+//! | `wait_graph` | which tasks wait for ever because of each other |
 
 pub mod clock;
 mod coroutines;
@@ -40,7 +44,11 @@ pub mod services;
 mod signals;
 mod sites;
 pub mod snapshot;
+pub mod socket;
 mod source;
+pub mod trace;
+pub mod view;
+pub mod wait_graph;
 pub mod watchdog;
 mod web;
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use crate::trace::TraceSwitch;
 use crate::{Counters, Heartbeat};
 
 /// What native threads may look at of one loop. It lives as long as anybody looks.
@@ -14,6 +15,8 @@ pub struct LoopRecord {
     pub heartbeat: Heartbeat,
     /// Written by the loop's thread and those of its executor.
     pub counters: Counters,
+    /// Whether the loop's thread records what it does.
+    pub trace: TraceSwitch,
     /// In nanoseconds: from when on the watchdog speaks of a block; 0 for never.
     threshold: AtomicU64,
 }
@@ -58,6 +61,7 @@ pub fn add_loop() -> Arc<LoopRecord> {
         id: LAST.fetch_add(1, Ordering::Relaxed) + 1,
         heartbeat: Heartbeat::new(),
         counters: Counters::new(),
+        trace: TraceSwitch::default(),
         threshold: AtomicU64::new(0),
     });
     let mut list = list();

@@ -159,6 +159,13 @@ pub struct Wait {
     pub since: Option<f64>,
     /// For sleeps and timeouts, when it ends by itself.
     pub until: Option<f64>,
+    /// Whether `tasks` have to end the wait themselves, each by its own end or by that of its
+    /// `async with` section: nobody else does.
+    #[serde(default)]
+    pub certain: bool,
+    /// Whether each of `tasks` has to end before the wait does; otherwise one is enough.
+    #[serde(default)]
+    pub all: bool,
 }
 
 /// Kinds of things that tasks wait for.

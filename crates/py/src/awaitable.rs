@@ -20,6 +20,7 @@ use crate::ffi::{
     methods, none, origin, sys, text,
 };
 use crate::future::{Future, thrown_exception};
+use crate::inspect::Told;
 use crate::originals::originals;
 use crate::queue::{Get, Join, Put};
 use crate::streams::{Drain, DrainHelper, ReadStream, WaitClosed};
@@ -42,6 +43,9 @@ pub(crate) trait Steps {
     /// # Errors
     /// The visitor's non-zero answer, passed on at once.
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int>;
+
+    /// Says what it waits for, while it waits.
+    fn tell(&self, _told: &mut Told) {}
 }
 
 /// Every body there is.
@@ -64,6 +68,12 @@ macro_rules! plans {
             fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
                 match self {
                     $(Plan::$name(steps) => steps.visit(visitor),)*
+                }
+            }
+
+            fn tell(&self, told: &mut Told) {
+                match self {
+                    $(Plan::$name(steps) => steps.tell(told),)*
                 }
             }
         }
@@ -238,6 +248,19 @@ fn not_to_be_resumed(stage: Stage) -> Raised {
 }
 
 impl This<'_, Coroutine> {
+    /// What it waits for; nothing while it is being resumed.
+    pub(crate) fn tell(self) -> Told {
+        let mut told = Told::default();
+        if self.stage.get() == Stage::Suspended
+            && let Ok(place) = self.plan.try_borrow()
+            && let Some(plan) = place.as_ref()
+        {
+            // Nothing can resume it meanwhile: a body that tells runs no code.
+            plan.tell(&mut told);
+        }
+        told
+    }
+
     /// Runs it until it waits or is over.
     #[inline]
     fn resume(self, thrown: Option<Object>) -> Outcome<Progress> {
@@ -408,6 +431,14 @@ impl Awaited {
             (Awaited::Future(_), Some(exception)) => Err(Raised::exception(&exception)),
             (Awaited::Iterator(iterator), None) => send(iterator),
             (Awaited::Iterator(iterator), Some(exception)) => throw(iterator, &exception),
+        }
+    }
+
+    /// The iterator, if it is not a future of ours.
+    pub(crate) fn iterator(&self) -> Option<&Object> {
+        match self {
+            Awaited::Future(_) => None,
+            Awaited::Iterator(iterator) => Some(iterator),
         }
     }
 

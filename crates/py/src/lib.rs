@@ -100,6 +100,33 @@ fn functions() -> Vec<Method> {
             c"Return what all loops of the process and their tasks are at, as JSON.",
         ),
         Method::function(
+            c"_cycles",
+            |_arguments| inspect::cycles_now(),
+            c"Return the cycles of tasks that wait for each other: a list of (ids, certain).",
+        ),
+        Method::function(
+            c"_origin_of",
+            |arguments| match arguments.positional() {
+                [task] => match ffi::This::<task::Task>::from_object(task) {
+                    Some(task) => task.origin_in_python(),
+                    None => Err(ffi::Raised::type_error("a task of ferrio's is needed")),
+                },
+                _ => Err(ffi::Raised::type_error("one argument is needed")),
+            },
+            c"Return where a task comes from: (id, site, owner, combinator, owner's task).",
+        ),
+        Method::function(
+            c"_measure_steps",
+            |arguments| match arguments.positional() {
+                [measured] => {
+                    task::measure_steps(measured.is_true()?);
+                    Ok(ffi::none())
+                }
+                _ => Err(ffi::Raised::type_error("one argument is needed")),
+            },
+            c"Measure what each step of every task takes from now on, or no more.",
+        ),
+        Method::function(
             c"_make",
             sync::make,
             c"Make an object of a class without initialising it, for what was pickled.",
@@ -114,6 +141,7 @@ fn fill_module(module: &Object) -> Outcome<()> {
     imports::require_main_interpreter()?;
     imports::load()?;
     ffi::learn_frames()?;
+    task::measure_steps(std::env::var_os("FERRIO_TASK_TIMES").is_some_and(|value| value == "1"));
     task::learn_folders()?;
     future::build(module)?;
     task::build(module)?;
@@ -130,5 +158,6 @@ fn fill_module(module: &Object) -> Outcome<()> {
     sync::build(module)?;
     queue::build(module)?;
     streams::build(module)?;
-    combinators::build(module)
+    combinators::build(module)?;
+    ffi::remember_classes()
 }

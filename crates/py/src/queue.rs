@@ -15,12 +15,14 @@ use crate::ffi::{
 };
 use crate::future::Future;
 use crate::imports::imports;
+use crate::inspect::Told;
 use crate::originals::{get, originals};
 use crate::sync::{
     BoundLoop, Count, Deque, Event, LoopBound, Pickled, StandsIn, WaitEvent, Waiter,
     class_attribute, is_future_cancelled, loop_bound_attributes, pickled_methods, visit_waiter,
     wake,
 };
+use ferrio_inspect::snapshot::WaitKind;
 
 /// In what order items come out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -208,7 +210,9 @@ impl This<'_, Queue> {
     #[inline]
     fn is_plain(self) -> bool {
         let class = self.object().type_ptr();
-        (class == TYPE.as_ptr() || class == LIFO.as_ptr() || class == PRIORITY.as_ptr())
+        [&TYPE, &LIFO, &PRIORITY]
+            .into_iter()
+            .any(|native| class == native.as_ptr() && native.is_unchanged())
             && self.dict.has_no_attributes()
     }
 
@@ -525,6 +529,10 @@ impl Steps for Get {
         visitor.own(&self.queue)?;
         visit_waiter(self.waits.as_ref(), visitor)
     }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::QueueGet, &self.queue.this().object());
+    }
 }
 
 /// `await queue.put(item)`.
@@ -571,6 +579,10 @@ impl Steps for Put {
         visitor.object(&self.item)?;
         visit_waiter(self.waits.as_ref(), visitor)
     }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::QueuePut, &self.queue.this().object());
+    }
 }
 
 /// `await queue.join()`.
@@ -604,6 +616,10 @@ impl Steps for Join {
             None => Ok(()),
         }
     }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::QueueJoin, &self.queue.this().object());
+    }
 }
 
 /// Builds the Python types.
@@ -614,6 +630,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| this.initialise(arguments))
     .unary(sys::Py_tp_repr, |this| {
         let (name, format) = (this.class_name()?, this.formatted()?);
@@ -632,6 +649,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .attributes(attributes(vec![class_attribute::<LifoQueue>()]))
     .build(module, Some(&TYPE))?;
     TypeBuilder::<PriorityQueue>::new(
@@ -640,6 +658,7 @@ pub(crate) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .attributes(attributes(vec![class_attribute::<PriorityQueue>()]))
     .build(module, Some(&TYPE))
 }

@@ -22,8 +22,8 @@ const ROUNDS: usize = 3;
 const PAUSE: Duration = Duration::from_micros(500);
 /// A round takes so long, or longer.
 const SHORTEST_ROUND: Duration = Duration::from_millis(5);
-/// What has run for so long has been seen running.
-const ENOUGH: Duration = Duration::from_millis(4);
+/// What has run for so long from one moment to the next has been seen running, however long it was.
+const RUNNING: Duration = Duration::from_millis(1);
 
 /// Why a thread is where it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,8 +79,8 @@ pub fn cause(layout: Option<&Layout>, thread: u32, thread_state: usize) -> Cause
     })
 }
 
-/// As [`cause`], for a machine on which the thread gets little of a processor: looks until it has
-/// run for long enough to be judged, and is [`Cause::Descheduled`] only after all of `patience`.
+/// As [`cause`], for a machine on which the thread gets little of a processor: looks until it was
+/// often enough seen running or asleep, and is [`Cause::Descheduled`] only after all of `patience`.
 #[must_use]
 pub fn cause_when_run(
     layout: Option<&Layout>,
@@ -91,7 +91,7 @@ pub fn cause_when_run(
     let rounds = patience.as_millis() / SHORTEST_ROUND.as_millis();
     let rounds = usize::try_from(rounds).unwrap_or(usize::MAX);
     observe(layout, thread, thread_state, rounds.max(ROUNDS), |seen| {
-        seen.ran >= ENOUGH
+        seen.judged().count() >= ROUND
     })
 }
 
@@ -108,19 +108,28 @@ fn observe(
     let Some(cpu_before) = cpu_time(thread) else {
         return Cause::Unknown;
     };
+    let mut cpu = cpu_before;
     let mut moments = Vec::with_capacity(ROUND * ROUNDS);
     for round in 1..=rounds {
         for _moment in 0..ROUND {
-            moments.push(observer.look());
+            let (started, moment) = (Instant::now(), observer.look());
             sleep(PAUSE);
+            let Some(cpu_now) = cpu_time(thread) else {
+                return Cause::Unknown;
+            };
+            let ran = cpu_now.saturating_sub(cpu);
+            let is_running = ran >= RUNNING.min(started.elapsed() / 2);
+            moments.push(if moment.is_runnable() && !is_running {
+                Moment::Ready
+            } else {
+                moment
+            });
+            cpu = cpu_now;
         }
-        let Some(cpu_after) = cpu_time(thread) else {
-            return Cause::Unknown;
-        };
         let seen = Seen {
             moments: &moments,
             elapsed: begun.elapsed(),
-            ran: cpu_after.saturating_sub(cpu_before),
+            ran: cpu.saturating_sub(cpu_before),
         };
         if let Some(verdict) = seen.verdict(round == rounds, has_run_enough(&seen)) {
             return explain(verdict, layout);
@@ -161,54 +170,49 @@ impl Seen<'_> {
     fn share(&self, holds: impl Fn(Moment) -> bool) -> f64 {
         let count = self.moments.iter().filter(|moment| holds(**moment)).count();
         #[expect(clippy::cast_precision_loss, reason = "there are few moments")]
-        let share = count as f64 / self.moments.len() as f64;
+        let share = count as f64 / self.moments.len().max(1) as f64;
         share
+    }
+
+    /// The moments at which it was seen doing something.
+    fn judged(&self) -> impl Iterator<Item = Moment> {
+        (self.moments.iter().copied()).filter(|moment| *moment != Moment::Ready)
     }
 
     /// `None` if more moments are needed. At last a majority does.
     fn verdict(&self, is_last: bool, has_run_enough: bool) -> Option<Verdict> {
-        let all = self.moments.len();
-        let most = |count: usize| {
-            if is_last {
-                count * 2 > all
-            } else {
-                count * 4 >= all * 3
-            }
-        };
-        let count = |holds: &dyn Fn(Moment) -> bool| {
-            self.moments.iter().filter(|moment| holds(**moment)).count()
-        };
-        let runnable = count(&Moment::is_runnable);
-        if most(runnable) {
-            return if !has_run_enough {
-                // A slice of time is some milliseconds: one round alone may be somebody else's.
-                is_last.then_some(Verdict::Descheduled)
-            } else if most(count(&|moment| moment == Moment::WithoutInterpreter)) {
-                Some(Verdict::WithoutInterpreter)
-            } else if most(count(&|moment| {
-                matches!(moment, Moment::HoldsInterpreter { .. })
-            })) {
-                self.with_interpreter()
-            } else {
-                None
-            };
+        let needed = if is_last { 0.5 } else { 0.7 };
+        if self.share(Moment::is_runnable) > needed && !has_run_enough {
+            // A slice of time is some milliseconds: one round alone may be somebody else's.
+            return is_last.then_some(Verdict::Descheduled);
         }
-        if most(count(&|moment| {
-            matches!(moment, Moment::WaitsForInterpreter { .. })
-        })) {
-            return (self.moments.iter().rev()).find_map(|moment| match moment {
+        let judged: Vec<_> = self.judged().collect();
+        let most = Seen {
+            moments: &judged,
+            ..*self
+        };
+        let is_most = |holds: &dyn Fn(Moment) -> bool| most.share(holds) > needed;
+        if judged.len() < ROUND / 2 {
+            None
+        } else if is_most(&|moment| moment == Moment::WithoutInterpreter) {
+            Some(Verdict::WithoutInterpreter)
+        } else if is_most(&|moment| matches!(moment, Moment::HoldsInterpreter { .. })) {
+            self.with_interpreter()
+        } else if is_most(&|moment| matches!(moment, Moment::WaitsForInterpreter { .. })) {
+            judged.iter().rev().find_map(|moment| match moment {
                 Moment::WaitsForInterpreter { holder } => {
                     Some(Verdict::WaitsForInterpreter { holder: *holder })
                 }
                 _ => None,
-            });
+            })
+        } else {
+            judged.iter().find_map(|moment| match moment {
+                Moment::InCall(number) if is_most(&|other| other == *moment) => {
+                    Some(Verdict::InCall(*number))
+                }
+                _ => None,
+            })
         }
-        self.moments.iter().find_map(|moment| match moment {
-            Moment::InCall(number) if most(count(&|other| other == *moment)) => {
-                Some(Verdict::InCall(*number))
-            }
-            _ => None,
-        })
     }
 
     /// Whether Python code runs or one instruction takes all the time. One change may be the way
@@ -341,6 +345,32 @@ mod tests {
             assert_eq!(seen(false), None);
             assert_eq!(seen(true), Some(Verdict::Descheduled));
         }
+    }
+
+    #[test]
+    fn who_waits_for_the_interpreter_and_then_for_a_processor() {
+        let mut moments = [Moment::WaitsForInterpreter { holder: 1 }; ROUND];
+        moments[..5].fill(Moment::Ready);
+        let seen = Some(Verdict::WaitsForInterpreter { holder: 1 });
+        assert_eq!(verdict(&moments, Duration::ZERO, false), seen);
+        moments[..7].fill(Moment::Ready);
+        assert_eq!(verdict(&moments, Duration::ZERO, false), None);
+        assert_eq!(
+            verdict(&moments, Duration::ZERO, true),
+            Some(Verdict::Descheduled)
+        );
+    }
+
+    #[test]
+    fn moments_without_a_processor_say_nothing() {
+        let mut moments = [Moment::WithoutInterpreter; ROUND];
+        moments[..4].fill(Moment::Ready);
+        assert_eq!(
+            verdict(&moments, ALL, false),
+            Some(Verdict::WithoutInterpreter)
+        );
+        moments[..9].fill(Moment::Ready);
+        assert_eq!(verdict(&moments, ALL, true), None);
     }
 
     #[test]

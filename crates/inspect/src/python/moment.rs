@@ -18,6 +18,8 @@ pub(crate) enum Moment {
     WithoutInterpreter,
     /// It runs; whether with the interpreter is not known.
     Runs,
+    /// It could run, and was given no processor.
+    Ready,
     /// Nothing of that, or it was seen on its way.
     Unclear,
 }
@@ -26,7 +28,10 @@ impl Moment {
     pub(crate) fn is_runnable(self) -> bool {
         matches!(
             self,
-            Moment::HoldsInterpreter { .. } | Moment::WithoutInterpreter | Moment::Runs
+            Moment::HoldsInterpreter { .. }
+                | Moment::WithoutInterpreter
+                | Moment::Runs
+                | Moment::Ready
         )
     }
 }

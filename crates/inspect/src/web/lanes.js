@@ -99,18 +99,20 @@ function drawTask(button, task, named, { now, chosen }) {
 function whereTasksAre(root) {
   const tasks = root.querySelectorAll(".task");
   if (calm.matches || tasks.length > MOST_MOVING) return new Map();
-  return new Map([...tasks].map((task) => [task.dataset.task, task.getBoundingClientRect()]));
+  return new Map([...tasks].map((task) => [task.dataset.task, { lane: laneAround(task), at: task.getBoundingClientRect() }]));
 }
 
-/** Tasks that are elsewhere now are seen to go there. */
+const laneAround = (task) => task.closest(".lane").dataset.key;
+
+/** Tasks that are in another lane now are seen to go there. */
 function moveTasks(root, places) {
   if (places.size === 0) return;
   for (const task of root.querySelectorAll(".task")) {
     const [from, to] = [places.get(task.dataset.task), task.getBoundingClientRect()];
     if (!from) {
       task.animate([{ opacity: 0 }, {}], 250);
-    } else if (Math.abs(from.x - to.x) > 40 || Math.abs(from.y - to.y) > 40) {
-      const start = `translate(${from.x - to.x}px, ${from.y - to.y}px)`;
+    } else if (from.lane !== laneAround(task)) {
+      const start = `translate(${from.at.x - to.x}px, ${from.at.y - to.y}px)`;
       task.animate([{ transform: start }, { transform: "none" }], { duration: 320, easing: "ease-out" });
     }
   }

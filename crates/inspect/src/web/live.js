@@ -8,6 +8,8 @@ import { History } from "./history.js";
 import { drawLanes } from "./lanes.js";
 import { drawTree } from "./tree.js";
 
+/** Milliseconds after which an answer is given up. */
+const LONGEST_WAIT = 10_000;
 /** Milliseconds from one question to the next, at least. */
 const INTERVAL = 500;
 /** Milliseconds more for each task: to look at one takes the loop some microseconds. */
@@ -25,7 +27,10 @@ const histories = new Map();
 
 async function ask() {
   try {
-    const response = await fetch("live.json", { headers: { Authorization: `Bearer ${token}` } });
+    const response = await fetch("live.json", {
+      headers: { Authorization: `Bearer ${token}` },
+      signal: AbortSignal.timeout(LONGEST_WAIT),
+    });
     if (!response.ok) throw new Error(await response.text());
     take(await response.json());
   } catch (error) {
@@ -57,8 +62,9 @@ function showGone(error) {
 /** The loop that was chosen, or the first, with its numbers. */
 function chosenLoop() {
   const { snapshot, metrics, tasks } = view.answer;
-  const loop = snapshot.loops.find(({ id }) => id === view.loop) ?? snapshot.loops[0];
-  if (!loop) return null;
+  const found = snapshot.loops.find(({ id }) => id === view.loop) ?? snapshot.loops[0];
+  if (!found) return null;
+  const loop = { ...found, tasks: found.tasks.map((task) => asItIs(task, found.running)) };
   return {
     loop,
     metrics: metrics.loops.find(({ id }) => id === loop.id),
@@ -66,6 +72,10 @@ function chosenLoop() {
     total: tasks[loop.id] ?? loop.tasks.length,
   };
 }
+
+/** What runs is known also when the tasks are old. */
+const asItIs = (task, { kind, task: running }) =>
+  kind === "step" && task.id === running ? { ...task, state: "running", wait: null } : task;
 
 function draw() {
   const { snapshot } = view.answer;
@@ -140,7 +150,7 @@ function drawState({ taken_at, tasks_at }, loop, metrics) {
 function drawCulprit(lag, loop) {
   const block = currentBlock(loop);
   const task = runningTask(loop);
-  const where = block?.site ?? (task && ownSite(task));
+  const where = culpritSite(loop);
   setText(byId("blocked-for"), `Blocked for ${duration(lag)}`);
   const by = [where ? `by ${where.function} at ${place(where)}` : "", task ? `in task ${task.name}` : ""];
   const words = by.filter(Boolean).join(", ");
@@ -149,6 +159,12 @@ function drawCulprit(lag, loop) {
   const line = byId("blocked-line");
   line.hidden = !block?.source;
   setText(line, block?.source?.trim() ?? "");
+}
+
+/** The line that runs: as the watchdog has it, which needs nobody's help, or as the task has it. */
+function culpritSite(loop) {
+  const task = runningTask(loop);
+  return currentBlock(loop)?.site ?? (task && ownSite(task));
 }
 
 const currentBlock = (loop) => view.answer.blocks.findLast((block) => block.loop === loop.id && !block.over);
@@ -161,7 +177,7 @@ function drawNow(loop, metrics, history, lag) {
   const kind = loop.running.kind;
   const what = task?.name ?? { waiting: "Waits for events", stopped: "Stopped" }[kind] ?? "A callback";
   setText(byId("now-what"), what);
-  const where = task && ownSite(task);
+  const where = culpritSite(loop);
   const since = lag ? `, for ${duration(lag)}` : "";
   const idle = kind === "waiting" ? "Nothing is ready to run." : "";
   setText(byId("now-where"), where ? `${where.function} at ${place(where)}${since}` : (loop.running.name ?? idle) + since);

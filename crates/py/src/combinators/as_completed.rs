@@ -17,8 +17,11 @@ use crate::ffi::{
 };
 use crate::future::{Watcher, add_awaiter, discard_awaiter, thrown_exception};
 use crate::imports::imports;
+use crate::inspect::Told;
 use crate::originals::{get, originals};
 use crate::queue::{Get, Queue};
+use crate::task::{Maker, Making};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// What `as_completed` returns.
 #[repr(C)]
@@ -138,6 +141,7 @@ impl This<'_, AsCompleted> {
         }
         let todo = Object::set()?;
         for awaitable in different(&awaitables)? {
+            let _making = Making::by(Maker::AsCompleted, 0);
             todo.set_add(&ensure_future(&awaitable, Some(&event_loop), None)?)?;
         }
         self.watch(&todo)?;
@@ -256,6 +260,18 @@ impl This<'_, AsCompleted> {
         Coroutine::make(function, plan)
     }
 
+    /// The futures that are not done.
+    fn unfinished(self) -> Vec<Object> {
+        match self.todo.get().map(|todo| todo.items()) {
+            Some(Ok(futures)) => futures,
+            Some(Err(raised)) => {
+                raised.discard(); // Who looks sees as much as can be had.
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
     /// A generator's `throw` and `close`: there is nothing to come any more.
     fn end(self) {
         self.awaitables.clear();
@@ -315,6 +331,10 @@ impl Steps for WaitForOne {
             Some(get) => get.visit(visitor),
             None => Ok(()),
         }
+    }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for_futures(WaitKind::Tasks, &self.iterator.this().unfinished(), true);
     }
 }
 

@@ -16,8 +16,8 @@ pub(crate) use as_completed::WaitForOne;
 pub(crate) use gather::GatheringFuture;
 pub(crate) use shield::{LostException, lost_exception};
 pub(crate) use sleep::Sleep;
-pub(crate) use task_group::{EnterGroup, ExitGroup};
-pub(crate) use timeout::{EnterTimeout, ExitTimeout};
+pub(crate) use task_group::{EnterGroup, ExitGroup, TaskGroup};
+pub(crate) use timeout::{EnterTimeout, ExitTimeout, Timeout};
 pub(crate) use wait::Wait;
 pub(crate) use wait_for::WaitFor;
 

@@ -9,6 +9,7 @@ use crate::ffi::{Context, Function, Object, Outcome, Raised, Signature, none, te
 use crate::future::{Watcher, add_awaiter, discard_awaiter};
 use crate::originals::originals;
 use crate::sync::create_future;
+use crate::task::{Maker, Making};
 
 /// What becomes of the inner future's exception when the outer one was cancelled; it was changed
 /// more than once.
@@ -25,6 +26,7 @@ pub(crate) enum LostException {
 /// `shield(arg)`.
 fn shield(awaitable: &Object) -> Outcome<Object> {
     let running = originals().running_loop.call0()?;
+    let _making = Making::by(Maker::Shield, 0);
     let inner = ensure_future(awaitable, None, running.some())?;
     if is_done(&inner)? {
         return Ok(inner);

@@ -7,9 +7,12 @@ use crate::ffi::{
     Function, Object, Outcome, Progress, Raised, Signature, This, Visitor, none, sys,
 };
 use crate::future::Future;
+use crate::handle::TimerHandle;
 use crate::imports::imports;
+use crate::inspect::Told;
 use crate::originals::originals;
 use crate::sync::{create_future, is_future_cancelled};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The body of `sleep`.
 pub(crate) struct Sleep {
@@ -101,6 +104,18 @@ impl Steps for Sleep {
             }
         }
     }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits(WaitKind::Sleep);
+        if let State::Waiting { timer, .. } = &self.state {
+            told.until(deadline_of(timer));
+        }
+    }
+}
+
+/// When a timer of ours is due, in seconds of loop time.
+pub(super) fn deadline_of(timer: &Object) -> Option<f64> {
+    This::<TimerHandle>::from_object(timer).and_then(This::<TimerHandle>::deadline)
 }
 
 /// `delay <= 0`.

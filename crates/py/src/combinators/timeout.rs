@@ -159,7 +159,26 @@ impl This<'_, Timeout> {
     /// Whether nobody can have replaced a method of it.
     #[inline]
     fn is_plain(self) -> bool {
-        self.is_exact() && self.dict.has_no_attributes()
+        self.has_original_methods() && self.dict.has_no_attributes()
+    }
+
+    /// When the block is stopped, in seconds of loop time; `None` for never.
+    pub(crate) fn deadline(self) -> Option<f64> {
+        if self.state.get() != State::Entered {
+            return None;
+        }
+        match self.value().when.get()?.to_f64() {
+            Ok(seconds) => Some(seconds),
+            Err(raised) => {
+                raised.discard(); // A time that is no number is not known.
+                None
+            }
+        }
+    }
+
+    /// The task in the block.
+    pub(crate) fn task_within(self) -> Option<Object> {
+        self.value().task.get()
     }
 
     /// `__aenter__`.
@@ -489,6 +508,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| {
         const INIT: Signature<1> = Signature {
             function: "Timeout.__init__",

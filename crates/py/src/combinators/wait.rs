@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::ffi::{CStr, c_int};
 
 use super::any_future::{End, add_done_callback, end_of, is_done, remove_done_callback};
+use super::sleep::deadline_of;
 use crate::awaitable::{Awaited, Coroutine, Steps, is_exact_coroutine};
 use crate::ffi::{
     Context, Function, Native, Object, ObjectCell, Outcome, Own, Progress, Raised, Signature, This,
@@ -11,8 +12,10 @@ use crate::ffi::{
 };
 use crate::future::{Watcher, add_awaiter, discard_awaiter, exactly_ours};
 use crate::imports::imports;
+use crate::inspect::Told;
 use crate::originals::originals;
 use crate::sync::{create_future, wake};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// When the wait is over.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -207,6 +210,14 @@ impl Steps for Wait {
                 visitor.object(watcher)?;
                 awaited.visit(visitor)
             }
+        }
+    }
+
+    fn tell(&self, told: &mut Told) {
+        if let Wait::Waiting { waiting, .. } = self {
+            let any = waiting.until.get() != Until::AllAreDone;
+            told.waits_for_futures(WaitKind::Tasks, waiting.futures(), any);
+            told.until(waiting.timer.get().as_ref().and_then(deadline_of));
         }
     }
 }

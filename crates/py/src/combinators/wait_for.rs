@@ -6,15 +6,18 @@
 use std::ffi::c_int;
 
 use super::current::running_loop;
-use super::sleep::is_at_most_zero;
+use super::sleep::{deadline_of, is_at_most_zero};
 use super::timeout::{Timeout, timed_out};
 use crate::awaitable::{Awaited, Coroutine, Steps};
 use crate::ffi::{
     Function, Object, Outcome, Own, Progress, Raised, Signature, Visitor, handling, none, text,
 };
 use crate::imports::imports;
+use crate::inspect::Told;
 use crate::originals::originals;
 use crate::sync::{create_future, is_cancelled_error, is_future_done};
+use crate::task::{Maker, Making};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The body of `wait_for`.
 pub(crate) enum WaitFor {
@@ -101,6 +104,26 @@ impl Steps for WaitFor {
             WaitFor::ForFirst(first) => first.visit(visitor),
         }
     }
+
+    fn tell(&self, told: &mut Told) {
+        match self {
+            WaitFor::Created { .. } => {}
+            WaitFor::Under { timeout, awaited } => {
+                told.waits(WaitKind::Timeout);
+                told.until(timeout.this().deadline());
+                told.then(awaited);
+            }
+            WaitFor::Plainly(awaited) => told.then(awaited),
+            WaitFor::ForFirst(first) => {
+                told.waits_for_futures(
+                    WaitKind::Timeout,
+                    std::slice::from_ref(&first.future),
+                    false,
+                );
+                told.until(deadline_of(&first.timer));
+            }
+        }
+    }
 }
 
 /// A wait for a task's end or for a timer, whichever comes first.
@@ -134,6 +157,7 @@ impl First {
         let timer =
             event_loop.call_method(&originals.names.call_later, &[delay, releases, &waiter])?;
         let release = originals.partial.call(&[releases, &waiter], None)?;
+        let _making = Making::by(Maker::WaitFor, 0);
         let future = originals
             .ensure_future
             .call(&[awaitable, &event_loop], Some(&originals.loop_keyword))?;

@@ -7,6 +7,7 @@ use ferrio_core::{Driver, Event, Instant};
 use ferrio_inspect::clock::now_ns;
 use ferrio_inspect::{Counters, Doing, Heartbeat};
 
+use super::recorder::Recorder;
 use super::{Entry, EventLoop};
 use crate::ffi::{
     Context, Object, Outcome, Own, Raised, This, released, sys, text, thread_number,
@@ -15,7 +16,7 @@ use crate::ffi::{
 use crate::future::Watcher;
 use crate::handle::{Handle, describe_callback, only_ordinary};
 use crate::imports::imports;
-use crate::inspect::resume_after_fork;
+use crate::inspect::{begin_endless_wait, resume_after_fork};
 use crate::task::Task;
 use crate::thread_pool::Offloaded;
 
@@ -26,6 +27,10 @@ pub(super) struct Run<'a> {
     event_loop: This<'a, EventLoop>,
     /// Whether the turn has polled.
     polled: bool,
+    /// While `ferrio trace` records.
+    recorder: Option<Box<Recorder>>,
+    /// Whether the turn has found a descriptor ready.
+    found_event: bool,
 }
 
 impl This<'_, EventLoop> {
@@ -48,10 +53,15 @@ impl This<'_, EventLoop> {
             .run_by(thread_number(), thread_state_address());
         alive.record.counters.begin_run(now_ns());
         alive.this().be_watched();
-        let outcome = alive.core.run(&mut Run {
+        let mut run = Run {
             event_loop: alive.this(),
             polled: false,
-        });
+            found_event: false,
+            recorder: None,
+        };
+        let outcome = alive.core.run(&mut run);
+        run.recorded(|recorder| recorder.tape().stop());
+        drop(run);
         alive.record.counters.end_run(now_ns());
         alive.record.heartbeat.run_by(0, 0);
         alive.in_turns.set(false);
@@ -104,11 +114,17 @@ impl Driver<Entry> for Run<'_> {
     }
 
     #[inline]
-    fn wait<R: Send>(&mut self, _timeout: Option<Duration>, wait: impl FnOnce() -> R + Send) -> R {
+    fn wait<R: Send>(&mut self, timeout: Option<Duration>, wait: impl FnOnce() -> R + Send) -> R {
         self.polled = true;
         self.heartbeat().begin(Doing::Waiting, 0);
+        self.recorded(|recorder| recorder.tape().poll());
         // While the interpreter is theirs, other threads may look for the current task.
         if let Err(raised) = self.event_loop.leave_task() {
+            raised.report_unraisable(&self.event_loop.object());
+        }
+        if timeout.is_none()
+            && let Err(raised) = begin_endless_wait(self.event_loop)
+        {
             raised.report_unraisable(&self.event_loop.object());
         }
         // Who has what it waited for, and then waits for the interpreter, is blocked.
@@ -137,6 +153,7 @@ impl Driver<Entry> for Run<'_> {
     #[inline]
     fn polled(&mut self, now: Instant) {
         self.counters().polled(nanos(now));
+        self.recorded(|recorder| recorder.tape().turn());
     }
 
     #[inline]
@@ -157,6 +174,7 @@ impl Driver<Entry> for Run<'_> {
 
     #[inline]
     fn event(&mut self, core: &Core, event: Event) -> Outcome<()> {
+        self.found_event = true;
         self.event_loop.dispatch(core, event)
     }
 
@@ -171,7 +189,9 @@ impl Driver<Entry> for Run<'_> {
     #[inline]
     fn run(&mut self, _core: &Core, entry: Entry) -> Outcome<()> {
         self.event_loop.gathering.open();
-        if self.event_loop.is_debug() {
+        if self.event_loop.record.trace.is_on() {
+            self.run_recorded(entry)?;
+        } else if self.event_loop.is_debug() {
             self.run_timed(entry)?;
         } else {
             self.run_entry(entry)?;
@@ -187,9 +207,16 @@ impl Driver<Entry> for Run<'_> {
         if event_loop.owner_process.get().is_some() {
             return outcome;
         }
+        let ended_with = match self.heartbeat().doing() {
+            (Doing::Step, object) if !self.found_event => object,
+            _ => 0,
+        };
+        self.found_event = false;
         self.heartbeat().begin(Doing::Turn, 0);
         self.heartbeat().begin_turn();
+        self.recorded(|recorder| recorder.tape().turn());
         resume_after_fork(&event_loop.object());
+        event_loop.turn_ended_with(ended_with);
         // A loop that runs no bytecode would never come to a signal's handler by itself.
         let outcome = match outcome {
             Ok(()) if std::mem::take(&mut self.polled) => self.interrupted(),
@@ -228,6 +255,53 @@ impl Run<'_> {
     #[inline]
     fn counters(&self) -> &Counters {
         &self.event_loop.value().record.counters
+    }
+
+    /// Does it while `ferrio trace` records.
+    #[inline]
+    fn recorded(&mut self, write: impl FnOnce(&mut Recorder)) {
+        if self.event_loop.record.trace.is_on() {
+            self.with_recorder(write);
+        }
+    }
+
+    #[cold]
+    fn with_recorder(&mut self, write: impl FnOnce(&mut Recorder)) {
+        let switch = &self.event_loop.value().record.trace;
+        let recording = switch.recording();
+        if !matches!(&self.recorder, Some(recorder) if recorder.is_of(recording)) {
+            self.recorder = Recorder::new(switch).map(Box::new);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            write(recorder);
+        }
+    }
+
+    #[cold]
+    fn run_recorded(&mut self, entry: Entry) -> Outcome<()> {
+        let event_loop = self.event_loop;
+        let mut task = None;
+        self.recorded(|recorder| task = recorder.begin(&entry));
+        let queued = event_loop.core.ready_len();
+        let ran = if event_loop.is_debug() {
+            self.run_timed(entry)
+        } else {
+            self.run_entry(entry)
+        };
+        let raised = match ran {
+            Ok(()) => None,
+            // Python is asked for names, which must not find an exception on its way.
+            Err(raised) => Some(raised.take()),
+        };
+        self.recorded(|recorder| recorder.end(event_loop.value(), task.as_ref(), queued));
+        if task
+            .take_if(|task| task.this().future().is_done())
+            .is_some()
+        {
+            // The step has seen the reference that was held here, and left the task entered.
+            event_loop.leave_task()?;
+        }
+        raised.map_or(Ok(()), |raised| Err(Raised::exception(&raised)))
     }
 
     #[inline]

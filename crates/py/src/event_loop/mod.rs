@@ -12,8 +12,10 @@ mod file_watch;
 mod offload;
 mod overrides;
 mod python;
+mod recorder;
 mod socket_calls;
 mod sources;
+mod spin;
 mod tasks;
 mod watched_files;
 
@@ -27,8 +29,10 @@ use ferrio_inspect::LoopRecord;
 use ferrio_inspect::counters::Traffic;
 use overrides::Overrides;
 pub(crate) use python::{adopt_methods, build};
+pub(crate) use socket_calls::SocketCall;
 pub(crate) use sources::Side;
 use sources::Sources;
+use spin::Spin;
 use watched_files::WatchedFiles;
 
 use crate::ffi::{
@@ -65,6 +69,10 @@ pub(crate) struct EventLoop {
     thread: Cell<Option<u64>>,
     /// Whether turns are being run: from then on nothing that waits in the queue is garbage.
     in_turns: Cell<bool>,
+    /// Whether a certain deadlock is raised in the task that closes it.
+    strict: Cell<bool>,
+    /// The one task that every turn has ended with for some time.
+    spin: Spin,
     /// Whether a timer was set in these turns: it may be one that the garbage collector was not
     /// shown.
     untracked_timers: Cell<bool>,
@@ -106,8 +114,7 @@ unsafe impl Native for EventLoop {
 
     fn create() -> Outcome<EventLoop> {
         let options = ferrio_core::Options {
-            poll_every_turn: std::env::var_os("FERRIO_POLL_EVERY_TURN")
-                .is_some_and(|value| value == "1"),
+            poll_every_turn: is_set("FERRIO_POLL_EVERY_TURN"),
             ..ferrio_core::Options::new()?
         };
         Ok(EventLoop {
@@ -123,6 +130,8 @@ unsafe impl Native for EventLoop {
             overrides: Overrides::default(),
             thread: Cell::new(None),
             in_turns: Cell::new(false),
+            strict: Cell::new(is_set("FERRIO_STRICT")),
+            spin: Spin::default(),
             untracked_timers: Cell::new(false),
             spare_context: ObjectCell::new(),
             task_factory: ObjectCell::new(),
@@ -295,6 +304,33 @@ impl EventLoop {
         self.core.for_each_ready(look);
     }
 
+    /// Shows every timer's entry, in no particular order; `look` must not use the loop.
+    pub(crate) fn for_each_timer(&self, look: impl FnMut(&Entry)) {
+        self.core.for_each_timer(look);
+    }
+
+    /// Whether a certain deadlock is raised in the task that closes it.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.strict.get()
+    }
+
+    /// Whether no timer, descriptor or call in a thread will ever give it anything to do.
+    pub(crate) fn waits_for_nothing(&self) -> bool {
+        let (ready, timers) = self.queue_lengths();
+        ready == 0 && timers == 0 && self.sources.borrow().is_empty()
+    }
+
+    /// The transports for which descriptors are watched.
+    pub(crate) fn transports(&self) -> Vec<AnyTransport> {
+        self.sources.borrow().transports()
+    }
+
+    /// Whether somebody else makes the loop's tasks.
+    #[inline]
+    pub(crate) fn has_task_factory(&self) -> bool {
+        self.task_factory.is_some()
+    }
+
     /// Raises RuntimeError when the loop is closed.
     #[inline]
     pub(crate) fn check_closed(&self) -> Outcome<()> {
@@ -425,6 +461,11 @@ impl This<'_, EventLoop> {
     pub(crate) fn watcher_of(self, fd: i32) -> Option<AnyTransport> {
         self.sources.borrow().transport(fd)
     }
+}
+
+/// Whether a variable of the environment is 1.
+fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| value == "1")
 }
 
 #[cold]

@@ -8,6 +8,7 @@ use ferrio_inspect::clock::now_ns;
 use super::callbacks::{check_callback, missing};
 use super::{Entry, EventLoop};
 use crate::ffi::{Arguments, Object, Outcome, Own, This, none, thread_id};
+use crate::future::Purpose;
 use crate::originals::originals;
 use crate::thread_pool::{Job, Shared, ThreadPool, ticket_object};
 
@@ -114,7 +115,10 @@ impl This<'_, EventLoop> {
         job: impl FnOnce(Object) -> Outcome<Job>,
     ) -> Outcome<Object> {
         let future = match self.plain_future()? {
-            Some(future) => future.into_object(),
+            Some(future) => {
+                future.purpose.set(Purpose::Executor);
+                future.into_object()
+            }
             None => self
                 .object()
                 .call_method(&crate::imports::imports().names.create_future, &[])?,

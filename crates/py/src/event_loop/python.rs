@@ -8,6 +8,7 @@ use crate::ffi::{
     Arguments, GetSet, Method, Object, Outcome, Own, Raised, This, TypeBuilder, attributes,
     methods, none, required, sys,
 };
+use crate::transport::AnyTransport;
 
 type Self_<'a> = This<'a, EventLoop>;
 
@@ -122,6 +123,28 @@ fn scheduling() -> Vec<Method> {
 
 fn state() -> Vec<Method> {
     vec![
+        Method::no_arguments(
+            c"_watched_transports",
+            |this: Self_<'_>| {
+                let transports = this.sources.borrow().transports();
+                Object::list(
+                    transports
+                        .into_iter()
+                        .filter(|transport| !transport.is_closing())
+                        .map(AnyTransport::into_object)
+                        .collect(),
+                )
+            },
+            c"Return the open transports whose descriptors are watched.",
+        ),
+        Method::one_argument(
+            c"_set_strict",
+            |this: Self_<'_>, strict: &Object| {
+                this.strict.set(strict.is_true()?);
+                Ok(none())
+            },
+            c"Have a certain deadlock raised in the task that closes it, or only reported.",
+        ),
         Method::no_arguments(
             c"is_running",
             |this: Self_<'_>| Ok(Object::from_bool(this.is_running())),
@@ -333,6 +356,11 @@ fn attribute_table() -> Vec<GetSet> {
                 Ok(())
             },
             c"The identifier of the thread that runs the loop, or None.",
+        ),
+        GetSet::read_only(
+            c"_number",
+            |this: Self_<'_>| Object::from_i64(this.record.id().cast_signed()),
+            c"Counts the process's loops, from 1.",
         ),
         GetSet::read_only(
             c"_debug",

@@ -61,6 +61,27 @@ impl Sources {
         Ok(())
     }
 
+    /// Whether no descriptor is watched for anybody.
+    pub(super) fn is_empty(&self) -> bool {
+        let mut watchers = self.by_fd.iter().map(|source| &source.watcher);
+        watchers.all(|watcher| match watcher {
+            Watcher::Nobody => true,
+            Watcher::File(watch) => watch.reader.is_none() && watch.writer.is_none(),
+            Watcher::Transport(_) => false,
+        })
+    }
+
+    /// The transports for which descriptors are watched.
+    pub(super) fn transports(&self) -> Vec<AnyTransport> {
+        let watchers = self.by_fd.iter().map(|source| &source.watcher);
+        watchers
+            .filter_map(|watcher| match watcher {
+                Watcher::Transport(transport) => Some(transport.clone()),
+                Watcher::Nobody | Watcher::File(_) => None,
+            })
+            .collect()
+    }
+
     pub(super) fn transport(&self, fd: RawFd) -> Option<AnyTransport> {
         match &self.by_fd.get(usize::try_from(fd).ok()?)?.watcher {
             Watcher::Transport(transport) => Some(transport.clone()),

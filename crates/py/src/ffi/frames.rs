@@ -1,7 +1,7 @@
 //! The interpreter's frames, seen without making frame objects of them.
 //!
-//! A frame object that is made for a running function stays with it and is freed with it: some
-//! 70 ns for each. What is wanted of a frame here is only where it is: its code object and the
+//! A frame object that is made for a running function stays with it and is freed with it: an
+//! allocation for each call. What is wanted of a frame here is only where it is: its code object and the
 //! instruction that it is at. Both are words of the interpreter's own frame, whose layout each
 //! minor version keeps; where the current frame stands in the thread's state is looked up once, at
 //! import, and all of it compared with what CPython's functions say of the same frame.

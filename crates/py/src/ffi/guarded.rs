@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::{Native, Object, Own, Ref, This, sys};
+use super::{Native, Own, Ref, This, sys};
 
 /// A static whose cells are used by one thread at a time: the one that holds the interpreter.
 pub(crate) struct Guarded<T>(T);
@@ -55,10 +55,4 @@ pub(crate) fn stepped<T: Native>() -> Option<Own<T>> {
     // SAFETY: whoever steps it keeps it alive meanwhile.
     let object: Ref<'_> = unsafe { Ref::new(pointer) };
     This::<T>::from_object(&object).map(This::own)
-}
-
-/// The address of what this thread is stepping, or null.
-#[inline]
-pub(crate) fn stepped_address() -> *const Object {
-    STEPPED.get().cast()
 }

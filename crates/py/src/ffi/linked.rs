@@ -107,6 +107,19 @@ impl<T: Linked> LinkedList<T> {
         unsafe { this.value().links().join(&raw const self.head) }
     }
 
+    /// Shows each, oldest first, also those whose last reference is gone. `look` may take what it
+    /// is shown out of the list; it runs no code that is not ours and keeps no reference.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(This<'_, T>)) {
+        let mut links = self.head.next.get();
+        while !links.is_null() && !ptr::eq(links, &raw const self.head) {
+            let offset = Instance::<T>::VALUE_OFFSET + T::OFFSET;
+            // SAFETY: the memory of linked objects is there, and their links stand at that offset.
+            let this = unsafe { This::<T>::from_raw(links.byte_sub(offset).cast_mut().cast()) };
+            links = this.value().links().next.get();
+            look(this);
+        }
+    }
+
     /// References to all, oldest first.
     pub(crate) fn snapshot(&self) -> Vec<Own<T>> {
         let mut all = Vec::new();

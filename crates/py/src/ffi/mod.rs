@@ -23,7 +23,9 @@ pub(crate) mod asyncio_tasks;
 mod audit;
 mod bound;
 mod buffer;
+mod callable;
 mod cell;
+mod changeable;
 mod context;
 mod coroutine_origin;
 mod exception;
@@ -45,11 +47,14 @@ mod threads;
 mod tls;
 mod trashcan;
 mod type_builder;
+mod unowned;
 
 pub(crate) use arguments::{Arguments, Signature};
 pub(crate) use audit::audit;
 pub(crate) use buffer::Buffer;
+pub(crate) use callable::code_of_function;
 pub(crate) use cell::{ObjectCell, Slot};
+pub(crate) use changeable::remember_classes;
 pub(crate) use context::{Context, learn_context_place};
 pub(crate) use coroutine_origin::{is_origin_tracked, learn_origin_depth, origin};
 pub(crate) use exception::{Outcome, Raised, SavedException, handling};
@@ -59,7 +64,7 @@ pub(crate) use frames::{
 };
 pub(crate) use free_list::FreeList;
 pub(crate) use function::{Function, receiver};
-pub(crate) use guarded::{Guarded, Stepping, stepped, stepped_address};
+pub(crate) use guarded::{Guarded, Stepping, stepped};
 pub(crate) use linked::{Linked, LinkedList, Links, unlink};
 pub(crate) use method::{
     Attribute, GetSet, Method, adopt_methods, attributes, call_captureless, methods, required,
@@ -77,10 +82,11 @@ pub(crate) use socket_object::{
 };
 use threads::guard_optional;
 pub(crate) use threads::{
-    attached, guard, guard_status, recursive, released, thread_id, thread_number,
-    thread_state_address,
+    attached, guard, guard_status, has_other_threads, recursive, released, thread_id,
+    thread_number, thread_state_address,
 };
 pub(crate) use tls::{FreshBytes, MemoryBio, SslSocket, build_window, learn_tls_types};
 pub(crate) use type_builder::{TypeBuilder, set_metaclass};
+pub(crate) use unowned::{Pointed, Unowned};
 
 pub(crate) use pyo3_ffi as sys;

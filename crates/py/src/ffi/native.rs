@@ -11,6 +11,7 @@ use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use super::changeable::Original;
 use super::free_list::FreeList;
 use super::{Object, Outcome, Raised, Ref, sys};
 
@@ -97,24 +98,31 @@ pub(crate) unsafe trait Native: Sized + 'static {
 pub(crate) unsafe trait Extends<Base: Native>: Native {}
 
 /// The place of a native type, filled once at import.
-pub(crate) struct TypeObject(AtomicPtr<sys::PyTypeObject>);
+pub(crate) struct TypeObject {
+    class: AtomicPtr<sys::PyTypeObject>,
+    /// What it was like then, if programs may change it.
+    pub(super) original: Original,
+}
 
 impl TypeObject {
     pub(crate) const fn new() -> TypeObject {
-        TypeObject(AtomicPtr::new(ptr::null_mut()))
+        TypeObject {
+            class: AtomicPtr::new(ptr::null_mut()),
+            original: Original::new(),
+        }
     }
 
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut sys::PyTypeObject {
-        self.0.load(Ordering::Relaxed)
+        self.class.load(Ordering::Relaxed)
     }
 
     /// Keeps the type for ever; for the one who builds it.
     pub(super) fn fill(&self, class: *mut sys::PyTypeObject) {
-        self.0.store(class, Ordering::Release);
+        self.class.store(class, Ordering::Release);
     }
 
-    /// Puts an attribute into the type, which Python cannot change; for the module's import.
+    /// Puts an attribute into the type, which Python may not be able to; for the module's import.
     pub(crate) fn add_attribute(&self, name: &CStr, value: &Object) -> Outcome<()> {
         let class = self.as_ptr();
         // SAFETY: a live type of ours, whose dict is there; the caches are told.
@@ -216,6 +224,12 @@ impl<'a, T: Native> This<'a, T> {
     #[inline]
     pub(crate) fn is_exact(self) -> bool {
         self.object().type_ptr() == T::type_object().as_ptr()
+    }
+
+    /// Whether it is of exactly this type, and nobody has changed that.
+    #[inline]
+    pub(crate) fn has_original_methods(self) -> bool {
+        self.is_exact() && T::type_object().is_unchanged()
     }
 }
 

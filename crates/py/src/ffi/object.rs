@@ -143,6 +143,25 @@ impl Object {
         }
     }
 
+    /// What this is bound to, if it is a method: nothing of the program's runs.
+    pub(crate) fn bound_receiver(&self) -> Option<Object> {
+        unsafe extern "C" {
+            static mut PyMethod_Type: sys::PyTypeObject;
+            fn PyMethod_Self(method: *mut sys::PyObject) -> *mut sys::PyObject;
+        }
+        // SAFETY: a live object, whose type is asked first; the borrowed receiver is owned.
+        unsafe {
+            let receiver = if sys::PyCFunction_Check(self.as_ptr()) != 0 {
+                sys::PyCFunction_GetSelf(self.as_ptr())
+            } else if self.type_ptr() == &raw mut PyMethod_Type {
+                PyMethod_Self(self.as_ptr())
+            } else {
+                return None;
+            };
+            (!receiver.is_null()).then(|| Object::from_borrowed(receiver))
+        }
+    }
+
     /// Python's `self[key]` on an exact dict, where a missing key is `None`.
     pub(crate) fn dict_get(&self, key: &Object) -> Outcome<Option<Object>> {
         // SAFETY: live objects; `self` is a dict by its construction. The reference is borrowed.

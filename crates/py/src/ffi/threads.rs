@@ -116,6 +116,15 @@ pub(crate) fn thread_number() -> u32 {
         .unsigned_abs()
 }
 
+/// Whether other threads than this one have ever run Python code and not ended.
+pub(crate) fn has_other_threads() -> bool {
+    // SAFETY: the thread holds the interpreter, so that the list of its threads stays as it is.
+    unsafe {
+        let first = sys::PyInterpreterState_ThreadHead(sys::PyInterpreterState_Get());
+        !first.is_null() && !sys::PyThreadState_Next(first).is_null()
+    }
+}
+
 /// Where CPython keeps the state of this thread: for those who look at it from outside.
 pub(crate) fn thread_state_address() -> usize {
     // SAFETY: the thread holds the interpreter; only the address is taken.

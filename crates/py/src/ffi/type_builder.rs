@@ -53,6 +53,13 @@ impl<T: Native> TypeBuilder<T> {
         self
     }
 
+    /// Lets programs change the class, as one that was written in Python. Who takes a shortcut past
+    /// its methods' names has to ask [`TypeObject::is_unchanged`].
+    pub(crate) fn changeable(mut self) -> Self {
+        self.flags &= !sys::Py_TPFLAGS_IMMUTABLETYPE;
+        self
+    }
+
     /// Instances come from Rust alone, `Type()` raises TypeError.
     pub(crate) fn only_from_rust(mut self) -> Self {
         self.flags |= sys::Py_TPFLAGS_DISALLOW_INSTANTIATION;
@@ -224,6 +231,9 @@ impl<T: Native> TypeBuilder<T> {
                 (*class).tp_name = name[start..].as_ptr().cast();
             }
             T::type_object().fill(class.as_ptr().cast());
+            if self.flags & sys::Py_TPFLAGS_IMMUTABLETYPE == 0 {
+                super::changeable::add(T::type_object());
+            }
             // The reference in TypeObject is never given back: types outlive their users.
             Raised::check(sys::PyModule_AddType(
                 module.as_ptr(),

@@ -8,6 +8,7 @@
 mod awaited_by;
 mod callbacks;
 mod iterator;
+mod purpose;
 mod python;
 mod watcher;
 
@@ -19,6 +20,7 @@ pub(crate) use awaited_by::{
 };
 pub(crate) use callbacks::{Callback, Callbacks};
 pub(crate) use iterator::{FutureIterator, advance, thrown_exception};
+pub(crate) use purpose::Purpose;
 pub(crate) use python::{CANCEL, build, shared_attributes, shared_methods};
 pub(crate) use watcher::Watcher;
 
@@ -85,6 +87,8 @@ pub(crate) struct Future {
     pub(crate) awaited_by_is_set: Cell<bool>,
     /// Whether `outcome` is an exception.
     failed: Cell<bool>,
+    /// What it was made for.
+    pub(crate) purpose: Cell<Purpose>,
     pub(crate) cancel_message: ObjectCell,
     /// Where it was made, in debug mode.
     pub(crate) source_traceback: ObjectCell,
@@ -169,6 +173,7 @@ impl Future {
             is_task: Cell::new(false),
             awaited_by_is_set: Cell::new(false),
             failed: Cell::new(false),
+            purpose: Cell::new(Purpose::Unknown),
             cancel_message: ObjectCell::new(),
             source_traceback: ObjectCell::new(),
         }
@@ -552,6 +557,12 @@ impl This<'_, Future> {
         let Some(exception) = self.failure() else {
             return;
         };
+        let object = self.object();
+        if self.is_task.get()
+            && let Some(task) = This::<Task>::from_object(&object)
+        {
+            task.tell_unretrieved(&exception);
+        }
         let report = || {
             let name = self
                 .object()

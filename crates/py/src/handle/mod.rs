@@ -320,6 +320,29 @@ impl Own<TimerHandle> {
     }
 }
 
+impl This<'_, TimerHandle> {
+    /// When it is due, in seconds of loop time; `None` when that cannot be told.
+    pub(crate) fn deadline(self) -> Option<f64> {
+        if let Some(seconds) = self.computed.get() {
+            return Some(seconds);
+        }
+        match self.value().when.get()?.to_f64() {
+            Ok(seconds) => Some(seconds),
+            Err(raised) => {
+                raised.discard(); // A time that is no number is not known.
+                None
+            }
+        }
+    }
+}
+
+impl This<'_, Handle> {
+    /// The object whose method it calls.
+    pub(crate) fn receiver(self) -> Option<Object> {
+        self.callback.get()?.bound_receiver()
+    }
+}
+
 impl TimerHandle {
     #[inline]
     pub(crate) fn scheduled_as(&self, key: TimerKey) {
@@ -600,6 +623,11 @@ impl This<'_, Handle> {
 }
 
 impl This<'_, Handle> {
+    /// What it calls; `None` when it was cancelled.
+    pub(crate) fn called(self) -> Option<Object> {
+        self.callback.get()
+    }
+
     /// The task whose step this handle makes, if it is one's.
     pub(crate) fn task(self) -> Option<Object> {
         let callback = self.callback.get()?;

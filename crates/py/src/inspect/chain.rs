@@ -1,82 +1,79 @@
 //! The chain of awaits of a task that does not run: its coroutine, what that awaits, and so on.
 
-use crate::ffi::{Object, Spot, is_generator, none, suspended_spot, text};
+use super::told::Told;
+use crate::awaitable::Coroutine;
+use crate::ffi::{Object, Spot, This, is_generator, suspended_spot, text};
 
-/// What a task awaits.
-pub(super) struct Chain {
-    /// Where its Python frames are, the outermost first.
-    pub(super) spots: Vec<Spot>,
-    /// Its objects, the outermost first, the coroutine itself included.
-    pub(super) links: Vec<Object>,
+/// One member of the chain.
+pub(super) struct Link {
+    pub(super) object: Object,
+    /// Where it is, if it is Python's.
+    pub(super) spot: Option<Spot>,
+    /// What it waits for, if it is ours.
+    pub(super) told: Option<Told>,
 }
 
 /// Longer chains are cut off.
 const LONGEST: usize = 1000;
 
-impl Chain {
-    pub(super) fn of(coroutine: &Object) -> Chain {
-        let mut chain = Chain {
-            spots: Vec::new(),
-            links: vec![coroutine.clone()],
+/// What a coroutine awaits, it first.
+pub(super) fn chain_of(coroutine: &Object) -> Vec<Link> {
+    let mut chain = Vec::new();
+    let mut next = Some(coroutine.clone());
+    while let Some(object) = next.take()
+        && chain.len() < LONGEST
+    {
+        let mut told = This::<Coroutine>::from_exact(&object).map(|native| native.tell());
+        next = match &mut told {
+            Some(told) => told.next.take(),
+            None => awaited_by(&object),
         };
-        let mut link = coroutine.clone();
-        while chain.links.len() < LONGEST {
-            chain.spots.extend(suspended_spot(&link));
-            let next = awaited_by(&link);
-            if next.is_none() {
-                break;
-            }
-            chain.links.push(next.clone());
-            link = next;
-        }
-        chain
+        chain.push(Link {
+            spot: suspended_spot(&object),
+            object,
+            told,
+        });
     }
+    chain
 }
 
-/// What a coroutine, a generator or a step of an asynchronous generator awaits, or None.
-fn awaited_by(link: &Object) -> Object {
+/// What a coroutine, a generator or a step of an asynchronous generator awaits.
+fn awaited_by(link: &Object) -> Option<Object> {
     if is_generator(link) {
         return ["cr_await", "gi_yieldfrom", "ag_await"]
             .into_iter()
             .find_map(|name| attribute(link, name))
-            .unwrap_or_else(none);
+            .filter(|awaited| !awaited.is_none());
     }
     // What `await generator.asend(…)` awaits, and `async for`, has no attribute that leads to the
     // generator.
-    let class = link.type_name().and_then(|name| name.to_text());
-    match class {
-        Ok(class) if class.starts_with("async_generator_") || class == "anext_awaitable" => {
-            referred_by(link).unwrap_or_else(none)
-        }
-        Ok(class) if class == "coroutine_wrapper" => referred_by(link).unwrap_or_else(none),
-        Ok(_) => none(),
-        Err(raised) => {
-            raised.discard(); // A class without a readable name is none of those.
-            none()
-        }
-    }
+    let class = readable(link.type_name().and_then(|name| name.to_text()))?;
+    let is_step = class.starts_with("async_generator_")
+        || class == "anext_awaitable"
+        || class == "coroutine_wrapper";
+    if is_step { referred_by(link) } else { None }
 }
 
 /// The coroutine, generator or asynchronous generator that an object of CPython's holds.
 fn referred_by(link: &Object) -> Option<Object> {
-    let found = crate::imports::module(c"gc")
+    let items = crate::imports::module(c"gc")
         .and_then(|gc| gc.get_attr(&text("get_referents")?))
         .and_then(|function| function.call1(link))
         .and_then(|list| list.items());
-    match found {
-        Ok(items) => items.into_iter().find(is_generator),
-        Err(raised) => {
-            raised.discard(); // Without it the chain ends here.
-            None
-        }
-    }
+    readable(items)?.into_iter().find(is_generator)
 }
 
-fn attribute(object: &Object, name: &str) -> Option<Object> {
-    match text(name).and_then(|name| object.find_attr(&name)) {
-        Ok(found) => found,
+/// `getattr(object, name, None)`.
+pub(super) fn attribute(object: &Object, name: &str) -> Option<Object> {
+    readable(text(name).and_then(|name| object.find_attr(&name)))?
+}
+
+/// What could be read: a view shows as much as there is, so that one odd object hides nothing else.
+pub(super) fn readable<T>(outcome: crate::ffi::Outcome<T>) -> Option<T> {
+    match outcome {
+        Ok(value) => Some(value),
         Err(raised) => {
-            raised.discard(); // A view shows what can be read.
+            raised.discard();
             None
         }
     }

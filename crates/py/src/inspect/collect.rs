@@ -1,27 +1,34 @@
 //! The snapshot itself.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ferrio_core::monotonic_now;
-use ferrio_inspect::snapshot::{Loop, Owner, Running, Site, Snapshot, Task as TaskView, TaskState};
+use ferrio_inspect::snapshot::{
+    Loop, Owner, Resource, Running, Site, Snapshot, Task as TaskView, TaskState,
+};
 use ferrio_inspect::{Doing, site};
 
-use super::chain::Chain;
+use super::chain::{Link, attribute, chain_of, readable};
+use super::ids::{forget_dead, id_of, is_foreign_task};
 use super::waits::wait_of;
+use crate::combinators::Timeout;
 use crate::event_loop::{Entry, EventLoop, event_loops};
 use crate::ffi::{Object, Outcome, Own, Spot, This, running_spots, text};
+use crate::handle::TimerHandle;
 use crate::imports::module;
-use crate::task::{Task, is_registry_on, site_in};
+use crate::task::{OWNERS, Task, is_registry_on, site_in};
 
 /// All loops of the process with their tasks, at this moment.
 ///
-/// Any thread that holds the interpreter may call it. It runs the representations of what tasks
-/// wait for, and of foreign tasks, and nothing else that is not ours.
+/// Any thread that holds the interpreter may call it, whatever the loops are at. It runs the
+/// representations of what tasks wait for, and methods of foreign tasks, and nothing else that is
+/// not ours.
 ///
 /// # Errors
-/// What looking at the loops raises: MemoryError, say. A task that cannot be looked at is left out.
+/// What looking at the loops raises: MemoryError, say.
 pub(crate) fn collect_snapshot() -> Outcome<Snapshot> {
     let now = monotonic_now().as_secs_f64();
+    forget_dead();
     let mut loops = Vec::new();
     for event_loop in event_loops() {
         if !event_loop.is_closed() {
@@ -29,15 +36,10 @@ pub(crate) fn collect_snapshot() -> Outcome<Snapshot> {
         }
     }
     loops.sort_by_key(|each| (each.thread.is_none(), each.id));
-    let system = module(c"sys")?;
-    let command = system.get_attr(&text("orig_argv")?)?.items()?;
     let (major, minor, patch) = crate::ffi::python_version();
     Ok(Snapshot {
         process: std::process::id(),
-        command: command
-            .iter()
-            .map(Object::to_text)
-            .collect::<Outcome<_>>()?,
+        command: command()?,
         python: format!("{major}.{minor}.{patch}"),
         ferrio: env!("CARGO_PKG_VERSION").to_owned(),
         taken_at: now,
@@ -46,137 +48,279 @@ pub(crate) fn collect_snapshot() -> Outcome<Snapshot> {
     })
 }
 
-fn view_of_loop(event_loop: &Own<EventLoop>) -> Outcome<Loop> {
-    let record = &event_loop.record;
-    let tasks = tasks_of(event_loop)?;
-    let (doing, address) = record.heartbeat.doing();
-    let running = tasks
-        .iter()
-        .find(|task| doing == Doing::Step && task.address().addr() == address);
+/// The command line; empty where an embedding program has none.
+fn command() -> Outcome<Vec<String>> {
+    let Some(command) = module(c"sys")?.find_attr(&text("orig_argv")?)? else {
+        return Ok(Vec::new());
+    };
+    command.items()?.iter().map(Object::to_text).collect()
+}
+
+/// One loop and its tasks.
+pub(super) fn view_of_loop(event_loop: &Own<EventLoop>) -> Outcome<Loop> {
+    let look = Look::at(event_loop);
+    let mut tasks = Vec::new();
+    for task in all_tasks(event_loop)? {
+        if let Some(native) = This::<Task>::from_object(&task) {
+            tasks.push(look.view_of(native)?);
+        } else if let Some(view) = look.view_of_foreign(&task) {
+            tasks.push(view);
+        }
+    }
+    tasks.sort_by_key(|task| task.id);
     let (ready, timers) = event_loop.queue_lengths();
-    let queued = queued_tasks(event_loop);
-    let state = record.heartbeat.thread().map_or(0, |(_, state)| state);
+    let record = &event_loop.record;
     Ok(Loop {
         id: record.id(),
         thread: record.heartbeat.thread().map(|(thread, _)| thread),
-        running: match (doing, running) {
+        running: look.running(&tasks),
+        turns: record.heartbeat.turns(),
+        ready,
+        timers,
+        tasks,
+        resources: resources_of(event_loop),
+    })
+}
+
+/// The tasks of a loop that are not done.
+fn all_tasks(event_loop: &Own<EventLoop>) -> Outcome<Vec<Object>> {
+    module(c"asyncio")?
+        .get_attr(&text("all_tasks")?)?
+        .call1(&event_loop.this().object())?
+        .items()
+}
+
+/// What a loop is at, as far as its tasks are concerned.
+struct Look {
+    doing: Doing,
+    /// The address of what is being run.
+    object: usize,
+    /// The address of the running thread's state.
+    thread: usize,
+    /// The addresses of the tasks that stand in the ready queue.
+    queued: HashSet<usize>,
+    /// When a timeout stops a task, by its address, in seconds of loop time.
+    deadlines: HashMap<usize, f64>,
+}
+
+impl Look {
+    fn at(event_loop: &Own<EventLoop>) -> Look {
+        let heartbeat = &event_loop.record.heartbeat;
+        let (doing, object) = heartbeat.doing();
+        let mut queued = HashSet::new();
+        event_loop.for_each_ready(|entry| {
+            if let Entry::Step(task) | Entry::Wake(task) = entry {
+                queued.insert(task.address().addr());
+            }
+        });
+        Look {
+            doing,
+            object,
+            thread: heartbeat.thread().map_or(0, |(_, state)| state),
+            queued,
+            deadlines: deadlines_of(event_loop),
+        }
+    }
+
+    fn running(&self, tasks: &[TaskView]) -> Running {
+        let stepped = tasks.iter().find(|task| task.state == TaskState::Running);
+        match (self.doing, stepped) {
             (Doing::Nothing, _) => Running::Stopped,
+            (Doing::Waiting | Doing::Turn, _) => Running::Waiting,
             (Doing::Step, Some(task)) => Running::Step {
-                task: task.origin.id(),
+                task: task.id,
                 since: None,
             },
-            (Doing::Waiting | Doing::Turn, _) => Running::Waiting,
             _ => Running::Callback {
                 name: None,
                 since: None,
             },
-        },
-        turns: record.heartbeat.turns(),
-        ready,
-        timers,
-        tasks: tasks
-            .iter()
-            .map(|task| {
-                let is_running = running.is_some_and(|running| running.address() == task.address());
-                let state = is_running.then_some(state);
-                view_of_task(task, state, queued.contains(&task.address().addr()))
-            })
-            .collect::<Outcome<_>>()?,
-        resources: Vec::new(),
-    })
-}
-
-/// Our tasks of a loop that are not done, in order of creation.
-fn tasks_of(event_loop: &Own<EventLoop>) -> Outcome<Vec<Own<Task>>> {
-    let all = module(c"asyncio")?
-        .get_attr(&text("all_tasks")?)?
-        .call1(&event_loop.this().object())?
-        .items()?;
-    let mut tasks: Vec<Own<Task>> = all
-        .iter()
-        .filter_map(|task| This::<Task>::from_object(task).map(This::own))
-        .collect();
-    tasks.sort_by_key(|task| task.origin.id());
-    Ok(tasks)
-}
-
-/// The addresses of the tasks that stand in the ready queue.
-fn queued_tasks(event_loop: &Own<EventLoop>) -> HashSet<usize> {
-    let mut queued = HashSet::new();
-    event_loop.for_each_ready(|entry| {
-        if let Entry::Step(task) | Entry::Wake(task) = entry {
-            queued.insert(task.address().addr());
         }
-    });
-    queued
-}
+    }
 
-/// `running` is the state of the thread that makes a step of the task at this moment.
-fn view_of_task(task: &Own<Task>, running: Option<usize>, queued: bool) -> Outcome<TaskView> {
-    let coroutine = task.coroutine.get();
-    let origin = &task.origin;
-    let awaited = task.awaited();
-    let mut wait = None;
-    let mut spots = Vec::new();
-    let state = if let Some(state) = running {
-        if let Some(coroutine) = &coroutine {
-            spots = running_spots(state, coroutine);
-            spots.reverse();
-        }
-        TaskState::Running
-    } else {
-        if let Some(coroutine) = &coroutine {
-            let chain = Chain::of(coroutine);
-            if let Some(awaited) = awaited.as_ref().filter(|_| !queued) {
-                wait = Some(wait_of(task, &chain, awaited));
+    fn is_running(&self, address: usize) -> bool {
+        self.doing == Doing::Step && self.object == address
+    }
+
+    fn view_of(&self, task: This<'_, Task>) -> Outcome<TaskView> {
+        let address = task.as_ptr().addr();
+        let coroutine = task.coroutine.get();
+        let origin = &task.value().origin;
+        let mut wait = None;
+        let mut stack = Vec::new();
+        let mut state = TaskState::Ready;
+        if self.is_running(address) {
+            state = TaskState::Running;
+            if let Some(coroutine) = &coroutine {
+                let spots = running_spots(self.thread, coroutine);
+                let all = if spots.is_empty() {
+                    // The step is over, but for what the task is to wait for.
+                    let chain = chain_of(coroutine);
+                    sites(chain.iter().filter_map(|link| link.spot.as_ref()))?
+                } else {
+                    sites(spots.iter().rev())?
+                };
+                stack = without_ours(all);
             }
-            spots = chain.spots;
+        } else if let Some(coroutine) = &coroutine {
+            let chain = chain_of(coroutine);
+            stack = sites(chain.iter().filter_map(|link| link.spot.as_ref()))?;
+            wait = task
+                .awaited()
+                .filter(|_| !self.queued.contains(&address))
+                .map(|awaited| self.wait(&chain, &awaited, address, &stack));
+            if let Some(wait) = &mut wait {
+                wait.since = origin.since();
+                state = TaskState::Waiting;
+            }
         }
-        if wait.is_some() {
+        let is_registered = is_registry_on();
+        let times = origin.times();
+        Ok(TaskView {
+            id: id_of(&task.object()).unwrap_or(0),
+            name: task.name()?.to_text()?,
+            coroutine: coroutine_name(task, coroutine.as_ref())?,
+            created: site(origin.site()),
+            created_at: origin.created(),
+            parent: origin.parent(),
+            owner: task.owner(),
+            state,
+            wait,
+            stack,
+            steps: is_registered.then(|| origin.steps()),
+            cpu: times.map(|times| seconds(times.cpu)),
+            longest_step: times.map(|times| seconds(times.longest)),
+            cancelling: task.cancel_requests().unsigned_abs(),
+            foreign: false,
+        })
+    }
+
+    /// A task of the standard library, as far as it can be seen.
+    fn view_of_foreign(&self, task: &Object) -> Option<TaskView> {
+        if !is_foreign_task(task) {
+            return None;
+        }
+        let address = task.as_ptr().addr();
+        let coroutine = called(task, "get_coro");
+        let chain = coroutine.as_ref().map(chain_of).unwrap_or_default();
+        let stack = readable(sites(chain.iter().filter_map(|link| link.spot.as_ref())))?;
+        let awaited = attribute(task, "_fut_waiter").filter(|awaited| !awaited.is_none());
+        let wait = awaited.map(|awaited| self.wait(&chain, &awaited, address, &stack));
+        let state = if wait.is_some() {
             TaskState::Waiting
         } else {
             TaskState::Ready
-        }
-    };
-    let stack = stack_of(&spots)?;
-    if let Some(wait) = &mut wait {
-        wait.site = wait.site.take().or_else(|| stack.last().cloned());
+        };
+        Some(TaskView {
+            id: id_of(task)?,
+            name: readable(called(task, "get_name")?.to_text())?,
+            coroutine: coroutine
+                .and_then(|coroutine| attribute(&coroutine, "__qualname__"))
+                .and_then(|name| readable(name.to_text()))
+                .unwrap_or_default(),
+            created: None,
+            created_at: None,
+            parent: None,
+            owner: Owner::User,
+            state,
+            wait,
+            stack,
+            steps: None,
+            cpu: None,
+            longest_step: None,
+            cancelling: called(task, "cancelling")
+                .and_then(|count| readable(count.to_i64()))
+                .and_then(|count| u32::try_from(count).ok())
+                .unwrap_or(0),
+            foreign: true,
+        })
     }
-    let is_registered = is_registry_on();
-    let times = origin.times();
-    Ok(TaskView {
-        id: origin.id(),
-        name: task.this().name()?.to_text()?,
-        coroutine: coroutine_name(task, coroutine.as_ref())?,
-        created: site(origin.site()),
-        created_at: origin.created(),
-        parent: origin.parent(),
-        owner: if is_registered {
-            task.this().owner()
-        } else {
-            Owner::User
-        },
-        state,
-        wait,
-        stack,
-        steps: is_registered.then(|| origin.steps()),
-        cpu: times.map(|times| nanoseconds(times.cpu)),
-        longest_step: times.map(|times| nanoseconds(times.longest)),
-        cancelling: task.this().cancel_requests().unsigned_abs(),
-        foreign: false,
-    })
+
+    fn wait(
+        &self,
+        chain: &[Link],
+        awaited: &Object,
+        task: usize,
+        stack: &[Site],
+    ) -> ferrio_inspect::snapshot::Wait {
+        let mut wait = wait_of(chain, awaited, self.deadlines.get(&task).copied());
+        let owners = OWNERS.get();
+        let mut program = stack.iter().rev();
+        wait.site = program
+            .find(|site| !owners.is_inside(&site.file))
+            .or(stack.last())
+            .cloned();
+        wait
+    }
+}
+
+/// When a timeout stops a task, by the task's address, in seconds of loop time.
+pub(super) fn deadlines_of(event_loop: &Own<EventLoop>) -> HashMap<usize, f64> {
+    let mut timeouts = Vec::new();
+    event_loop.for_each_timer(|entry| {
+        if let Entry::Handle(handle) = entry
+            && let Some(receiver) = handle.this().receiver()
+        {
+            timeouts.push((receiver, handle.clone()));
+        }
+    });
+    let mut deadlines = HashMap::new();
+    for (receiver, handle) in timeouts {
+        let task = match This::<Timeout>::from_object(&receiver) {
+            Some(timeout) => timeout.task_within(),
+            None if is_named_timeout(&receiver) => attribute(&receiver, "_task"),
+            None => None,
+        };
+        let handle = handle.into_object();
+        let deadline =
+            This::<TimerHandle>::from_object(&handle).and_then(This::<TimerHandle>::deadline);
+        if let (Some(task), Some(deadline)) = (task, deadline) {
+            let earliest = deadlines
+                .entry(task.as_ptr().addr())
+                .or_insert(f64::INFINITY);
+            *earliest = earliest.min(deadline);
+        }
+    }
+    deadlines
+}
+
+/// The transports of a loop.
+fn resources_of(event_loop: &Own<EventLoop>) -> Vec<Resource> {
+    event_loop
+        .transports()
+        .into_iter()
+        .filter_map(|transport| {
+            Some(Resource {
+                kind: "transport".to_owned(),
+                what: readable(transport.into_object().repr_text())?,
+                bytes: None,
+                buffered: None,
+            })
+        })
+        .collect()
+}
+
+/// Whether it may be asyncio's own `Timeout`: other objects are not asked for attributes.
+fn is_named_timeout(object: &Object) -> bool {
+    readable(object.type_name().and_then(|name| name.to_text()))
+        .is_some_and(|name| name == "Timeout")
+}
+
+/// `object.name()`.
+fn called(object: &Object, name: &str) -> Option<Object> {
+    readable(object.call_method(&readable(text(name))?, &[]))
 }
 
 #[allow(
     clippy::cast_precision_loss,
     reason = "a float of seconds is what is wanted"
 )]
-fn nanoseconds(count: u64) -> f64 {
-    count as f64 / 1e9
+fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e9
 }
 
-fn coroutine_name(task: &Own<Task>, coroutine: Option<&Object>) -> Outcome<String> {
-    if let Some(record) = task.origin.coroutine() {
+fn coroutine_name(task: This<'_, Task>, coroutine: Option<&Object>) -> Outcome<String> {
+    if let Some(record) = task.value().origin.coroutine() {
         return Ok(record.name().to_owned());
     }
     let Some(coroutine) = coroutine else {
@@ -188,9 +332,21 @@ fn coroutine_name(task: &Own<Task>, coroutine: Option<&Object>) -> Outcome<Strin
     }
 }
 
-fn stack_of(spots: &[Spot]) -> Outcome<Vec<Site>> {
+/// The stack without the innermost frames, as far as they are asyncio's and ferrio's: those of
+/// whoever is looking.
+fn without_ours(mut stack: Vec<Site>) -> Vec<Site> {
+    while stack.len() > 1
+        && stack
+            .last()
+            .is_some_and(|site| OWNERS.get().is_inside(&site.file))
+    {
+        stack.pop();
+    }
+    stack
+}
+
+fn sites<'a>(spots: impl Iterator<Item = &'a Spot>) -> Outcome<Vec<Site>> {
     spots
-        .iter()
         .map(|spot| site_in(&spot.code, spot.instruction))
         .collect()
 }

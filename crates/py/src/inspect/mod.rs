@@ -7,30 +7,47 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `chain` | from a task's outermost await to the innermost |
+//! | `commands` | what `ferrio ps` and its like ask of other processes |
 //! | `collect` | what loops and tasks are at, for whoever holds the interpreter |
 //! | `http` | the HTTP server, as Python starts it |
 //! | `interpreter_thread` | how native threads get something done in Python |
 //! | `layout` | where the interpreter keeps what native threads look at |
 //! | `look` | what the tests see of a thread from outside |
 //! | `process` | this process as what views are made from |
+//! | `reasons` | why a task waits, in a few words |
 //! | `services` | the native threads, at a fork and at the end |
+//! | `socket` | the inspect socket of this process |
 //! | `waits` | what a task waits for |
 //! | `watchdog` | which loops it watches, and how its reports reach Python |
 
 mod chain;
 mod collect;
+mod commands;
+mod cycles;
 mod http;
+mod ids;
 pub(crate) mod interpreter_thread;
+mod known_functions;
 mod layout;
 mod look;
 mod process;
+mod reasons;
 mod services;
+mod socket;
+mod told;
 mod waits;
 mod watchdog;
 
 pub(crate) use collect::collect_snapshot;
+pub(crate) use cycles::{
+    begin_endless_wait, begin_wait_for_future, begin_wait_for_group, begin_wait_for_lock,
+    cycles_now,
+};
 pub(crate) use layout::layout;
+pub(crate) use process::Process;
+pub(crate) use reasons::{reason_to_wait, told_kind};
 pub(crate) use services::resume_after_fork;
+pub(crate) use told::Told;
 
 use serde::Serialize;
 
@@ -39,6 +56,8 @@ use crate::ffi::{Arguments, Method, Object, Outcome, Raised, text};
 /// The module's functions.
 pub(crate) fn functions() -> Vec<Method> {
     let mut functions = services::functions();
+    functions.extend(socket::functions());
+    functions.extend(commands::functions());
     functions.extend(http::functions());
     functions.extend(look::functions());
     functions.extend(watchdog::functions());

@@ -3,7 +3,7 @@
 use ferrio_inspect::services::{Stopping, services};
 use ferrio_inspect::watchdog;
 
-use super::{http, interpreter_thread, process};
+use super::{http, interpreter_thread, process, socket};
 use crate::ffi::{Arguments, Method, Object, Outcome, Raised, none, released};
 
 /// The functions that `ferrio.forking` calls.
@@ -34,6 +34,7 @@ pub(super) fn functions() -> Vec<Method> {
                 services().forget();
                 interpreter_thread::forget();
                 process::forget();
+                socket::forget();
                 http::forget();
                 watchdog::forget();
                 Ok(none())

@@ -174,6 +174,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     .based_on(base)
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| {
         const INIT: Signature<1> = Signature {
             function: "FlowControlMixin.__init__",

@@ -1,7 +1,7 @@
 //! asyncio's own streams: for whom the native ones stand, and whose functions do what is rare.
 //!
 //! A reader, writer or protocol is *plain* while it is of exactly the native type and nobody has
-//! hung an attribute on it: then its methods call each other in Rust. For a subclass they go the
+//! hung an attribute on it or changed the type: then its methods call each other in Rust. For a subclass they go the
 //! way that asyncio's Python code goes, through every hook, and the surest way to do that is to
 //! have that very code do it: asyncio's functions run on native objects, whose attributes have
 //! asyncio's names and meanings.

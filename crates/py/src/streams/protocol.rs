@@ -16,6 +16,7 @@ use crate::ffi::{
 use crate::future::Future;
 use crate::imports::imports;
 use crate::sync::{StandsIn, class_attribute, create_future, is_future_cancelled, is_future_done};
+use crate::task::{Maker, Making};
 
 /// The native part of a `StreamReaderProtocol`.
 #[repr(C)]
@@ -126,7 +127,7 @@ impl This<'_, StreamReaderProtocol> {
     /// Whether nobody can have replaced a method of it.
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
-        self.is_exact() && self.flow.dict.has_no_attributes()
+        self.has_original_methods() && self.flow.dict.has_no_attributes()
     }
 
     /// `__init__(stream_reader, client_connected_cb=None, loop=None)`.
@@ -235,6 +236,7 @@ impl This<'_, StreamReaderProtocol> {
             Err(raised) => return Err(raised),
         };
         if imports().is_coroutine.call1(&result)?.is_true()? {
+            let _making = Making::by(Maker::Server, 0);
             let task = event_loop.call_method(&originals().names.create_task, &[&result])?;
             self.task.set(task.clone());
             if manners.watches_task {
@@ -359,6 +361,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     .based_on(&flow_control::type_object().object())
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| this.initialise(arguments))
     .methods(methods(method_table()))
     .attributes(attributes(attribute_table()))

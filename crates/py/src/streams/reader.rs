@@ -133,7 +133,7 @@ impl This<'_, StreamReader> {
     /// Whether nobody can have replaced a method of it, or given it what only Python understands.
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
-        self.is_exact()
+        self.has_original_methods()
             && self.dict.has_no_attributes()
             && self.received.is_native()
             && !self.odd_limit.is_some()

@@ -24,6 +24,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| this.initialise(arguments))
     .unary(sys::Py_tp_repr, |this| this.describe())
     .unary(sys::Py_am_aiter, |this| Ok(this.own().into_object()))

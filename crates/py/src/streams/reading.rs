@@ -11,6 +11,8 @@ use super::reader::StreamReader;
 use crate::awaitable::{Awaited, Steps};
 use crate::ffi::{Object, Outcome, Own, Progress, Raised, This, Visitor, find, none, sys, text};
 use crate::imports::imports;
+use crate::inspect::Told;
+use ferrio_inspect::snapshot::WaitKind;
 
 /// What was asked for.
 pub(super) enum Wanted {
@@ -333,6 +335,10 @@ impl Steps for ReadStream {
             Some(wait) => wait.visit(visitor),
             None => Ok(()),
         }
+    }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::Read, &self.reader.this().object());
     }
 }
 

@@ -160,7 +160,7 @@ impl This<'_, StreamWriter> {
     /// Whether nobody can have replaced a method of it.
     #[inline]
     fn is_plain(self) -> bool {
-        self.is_exact() && self.dict.has_no_attributes()
+        self.has_original_methods() && self.dict.has_no_attributes()
     }
 
     /// Runs `body` on the transport if it is a [`StreamTransport`] with methods of its own.
@@ -238,6 +238,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| {
         const INIT: Signature<4> = Signature {
             function: "StreamWriter.__init__",

@@ -10,7 +10,9 @@ use super::reading::raise;
 use super::writer::StreamWriter;
 use crate::awaitable::{Awaited, Steps};
 use crate::ffi::{Object, Outcome, Own, Progress, Raised, This, Visitor, none, sys};
+use crate::inspect::Told;
 use crate::sync::{Waiter, create_future, visit_waiter};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// `await protocol._drain_helper()`: until one may write.
 pub(crate) struct DrainHelper {
@@ -53,6 +55,10 @@ impl Steps for DrainHelper {
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         visitor.own(&self.protocol)?;
         visit_waiter(self.waits.as_ref(), visitor)
+    }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::Write, &self.protocol.this().object());
     }
 }
 
@@ -158,6 +164,10 @@ impl Steps for Drain {
             Stage::Awaited(awaited) => awaited.visit(visitor),
         }
     }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::Write, &self.writer.this().object());
+    }
 }
 
 /// `await writer.wait_closed()`.
@@ -194,5 +204,9 @@ impl Steps for WaitClosed {
             Some(wait) => wait.visit(visitor),
             None => Ok(()),
         }
+    }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::Write, &self.writer.this().object());
     }
 }

@@ -17,7 +17,9 @@ use crate::ffi::{
     Attribute, Function, GetSet, Native, Object, ObjectCell, Outcome, Own, Progress, Raised,
     Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, sys, text,
 };
+use crate::inspect::Told;
 use crate::originals::{get, originals};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// What a barrier is doing.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -134,7 +136,7 @@ impl Pickled for Barrier {
 impl This<'_, Barrier> {
     /// Its condition, when it is certain that nobody has replaced a method of either.
     fn plain_condition(self) -> Option<Own<Condition>> {
-        if !self.is_exact() || !self.dict.has_no_attributes() {
+        if !self.has_original_methods() || !self.dict.has_no_attributes() {
             return None;
         }
         let condition = self.condition.get()?;
@@ -301,6 +303,15 @@ impl Steps for WaitBarrier {
             }
         }
     }
+
+    fn tell(&self, told: &mut Told) {
+        match &self.stage {
+            Stage::Entering(enter) => enter.tell(told),
+            Stage::Blocked(_) | Stage::Waiting { .. } => {
+                told.waits_for(WaitKind::Barrier, &self.barrier.this().object());
+            }
+        }
+    }
 }
 
 /// `await barrier.reset()` and `await barrier.abort()`.
@@ -348,6 +359,10 @@ impl Steps for ChangeBarrier {
         visitor.own(&self.condition)?;
         self.enter.visit(visitor)
     }
+
+    fn tell(&self, told: &mut Told) {
+        self.enter.tell(told);
+    }
 }
 
 /// Builds the Python type.
@@ -357,6 +372,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| {
         const INIT: Signature<1> = Signature {
             function: "Barrier.__init__",

@@ -14,7 +14,9 @@ use crate::ffi::{
     required, sys,
 };
 use crate::imports::imports;
+use crate::inspect::Told;
 use crate::originals::{get, originals};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The native part of a `Condition`.
 #[repr(C)]
@@ -92,7 +94,7 @@ impl This<'_, Condition> {
     /// Whether nobody can have replaced a method of its own class.
     #[inline]
     fn is_plain(self) -> bool {
-        self.is_exact() && self.dict.has_no_attributes()
+        self.has_original_methods() && self.dict.has_no_attributes()
     }
 
     /// The lock, when its own methods are certain to be the ones that are called.
@@ -415,6 +417,19 @@ impl Steps for WaitCondition {
             }
         }
     }
+
+    fn tell(&self, told: &mut Told) {
+        match &self.state {
+            Waiting::Not => {}
+            Waiting::ForNotification(_) => {
+                told.waits_for(WaitKind::Condition, &self.condition.this().object());
+            }
+            Waiting::ForLock { acquire, .. } => match acquire {
+                Acquire::Plain(acquire) => acquire.tell(told),
+                Acquire::Named(awaited) => told.then(awaited),
+            },
+        }
+    }
 }
 
 /// `await condition.wait_for(predicate)`.
@@ -473,6 +488,14 @@ impl Steps for WaitForPredicate {
             Some(OneWait::Named(awaited)) => awaited.visit(visitor),
         }
     }
+
+    fn tell(&self, told: &mut Told) {
+        match &self.wait {
+            None => {}
+            Some(OneWait::Plain(wait)) => wait.tell(told),
+            Some(OneWait::Named(awaited)) => told.then(awaited),
+        }
+    }
 }
 
 /// Builds the Python type.
@@ -521,6 +544,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| {
         const INIT: Signature<1> = Signature {
             function: "Condition.__init__",

@@ -12,7 +12,9 @@ use crate::ffi::{
     Attribute, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own, Progress,
     Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, sys,
 };
+use crate::inspect::Told;
 use crate::originals::{get, originals};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The native part of an `Event`.
 #[repr(C)]
@@ -141,6 +143,10 @@ impl Steps for WaitEvent {
         visitor.own(&self.event)?;
         visit_waiter(self.waits.as_ref(), visitor)
     }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::Event, &self.event.this().object());
+    }
 }
 
 /// Builds the Python type.
@@ -179,6 +185,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| {
         const INIT: Signature<0> = Signature {
             function: "Event.__init__",

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
+use super::holder::Holder;
 use super::{
     BoundLoop, Condition, Deque, LoopBound, Pickled, Semaphore, StandsIn, Waiter, describe,
     describe_waiters, is_cancelled_error, is_future_cancelled, loop_bound_attributes,
@@ -10,11 +11,15 @@ use super::{
 };
 use crate::awaitable::{Awaited, Coroutine, Steps};
 use crate::ffi::{
-    Attribute, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own, Progress,
-    Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, receiver,
-    sys,
+    Attribute, Function, GetSet, Linked, LinkedList, Links, Method, Native, Object, ObjectCell,
+    Outcome, Own, Progress, Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes,
+    methods, none, receiver, sys, unlink,
 };
+use crate::future::Purpose;
+use crate::inspect::{Told, begin_wait_for_lock};
 use crate::originals::{get, originals};
+use crate::task::Task;
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The native part of a `Lock`.
 #[repr(C)]
@@ -24,9 +29,26 @@ pub(crate) struct Lock {
     bound_loop: BoundLoop,
     waiters: Deque,
     locked: Cell<bool>,
+    /// Who has it, where that is known.
+    holder: Holder,
+    /// Its place among the locks that tasks are known to have.
+    links: Links,
 }
 
 static TYPE: TypeObject = TypeObject::new();
+
+/// The locks whose holders are known.
+static HELD: LinkedList<Lock> = LinkedList::new();
+
+/// A task that is known to have locks is gone.
+#[cold]
+pub(crate) fn forget_holder_of_locks(task: &Task) {
+    HELD.for_each(|lock| {
+        if lock.holder.is(task) {
+            lock.forget_holder();
+        }
+    });
+}
 
 // SAFETY: `TYPE` is built for `Lock` in `build`; the offsets are those of fields that only
 // CPython touches.
@@ -46,6 +68,8 @@ unsafe impl Native for Lock {
             bound_loop: BoundLoop::new(),
             waiters: Deque::absent(),
             locked: Cell::new(false),
+            holder: Holder::new(),
+            links: Links::new(),
         })
     }
 
@@ -57,6 +81,20 @@ unsafe impl Native for Lock {
     fn clear(&self) {
         self.bound_loop.clear();
         self.waiters.clear();
+    }
+
+    fn detach(&self) {
+        self.holder.clear();
+        unlink(self);
+    }
+}
+
+// SAFETY: the offset of the field.
+unsafe impl Linked for Lock {
+    const OFFSET: usize = std::mem::offset_of!(Lock, links);
+
+    fn links(&self) -> &Links {
+        &self.links
     }
 }
 
@@ -92,13 +130,28 @@ impl Lock {
     pub(crate) fn is_locked(&self) -> bool {
         self.locked.get()
     }
+
+    /// The task that has it, if it is known.
+    pub(crate) fn holder(&self) -> Option<Own<Task>> {
+        self.holder.get()
+    }
+
+    /// The number of the task that has it, if it is known.
+    pub(crate) fn holder_id(&self) -> Option<u64> {
+        self.holder().map(|task| task.origin.id())
+    }
+
+    /// Whether it is held by an `async with` block.
+    pub(crate) fn is_held_in_section(&self) -> bool {
+        self.locked.get() && self.holder.in_section()
+    }
 }
 
 impl This<'_, Lock> {
     /// Whether nobody can have replaced a method of it.
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
-        self.is_exact() && self.dict.has_no_attributes()
+        self.has_original_methods() && self.dict.has_no_attributes()
     }
 
     /// `release()`.
@@ -107,7 +160,23 @@ impl This<'_, Lock> {
         if !self.locked.replace(false) {
             return Err(Raised::runtime_error("Lock is not acquired."));
         }
+        self.forget_holder();
         self.wake_first()
+    }
+
+    /// The task that is being stepped has it from now on.
+    #[inline]
+    fn take(self, in_section: bool) {
+        self.locked.set(true);
+        if self.holder.take_for_stepped(in_section) {
+            HELD.add(self);
+        }
+    }
+
+    #[inline]
+    fn forget_holder(self) {
+        self.holder.clear();
+        unlink(self.value());
     }
 
     #[inline]
@@ -144,12 +213,27 @@ pub(crate) struct AcquireLock {
     lock: Own<Lock>,
     /// Its place in the list, once it waits.
     waits: Option<Waiter>,
+    /// Whether it is for an `async with` block, which releases the lock at its end.
+    in_section: bool,
 }
 
 impl AcquireLock {
     #[inline]
     pub(crate) fn new(lock: Own<Lock>) -> AcquireLock {
-        AcquireLock { lock, waits: None }
+        AcquireLock {
+            lock,
+            waits: None,
+            in_section: false,
+        }
+    }
+
+    /// For an `async with` block.
+    #[inline]
+    pub(crate) fn for_section(lock: Own<Lock>) -> AcquireLock {
+        AcquireLock {
+            in_section: true,
+            ..AcquireLock::new(lock)
+        }
     }
 }
 
@@ -159,17 +243,19 @@ impl Steps for AcquireLock {
         let lock = self.lock.this();
         let Some(waiter) = &self.waits else {
             if lock.is_free()? {
-                lock.locked.set(true);
+                lock.take(self.in_section);
                 return Ok(Progress::Returned(Object::from_bool(true)));
             }
+            begin_wait_for_lock(lock)?;
             let waiter = Waiter::join(&lock.bound_loop, &lock.object(), &lock.waiters)?;
+            waiter.serves(Purpose::Lock);
             self.waits = Some(waiter);
             return self.resume(None);
         };
         match waiter.resume_and_leave(&lock.waiters, thrown) {
             Ok(Some(item)) => Ok(Progress::Yielded(item)),
             Ok(None) => {
-                lock.locked.set(true);
+                lock.take(self.in_section);
                 Ok(Progress::Returned(Object::from_bool(true)))
             }
             Err(raised) if is_cancelled_error(&raised) && !lock.locked.get() => {
@@ -185,6 +271,10 @@ impl Steps for AcquireLock {
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         visitor.own(&self.lock)?;
         visit_waiter(self.waits.as_ref(), visitor)
+    }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::Lock, &self.lock.this().object());
     }
 }
 
@@ -204,12 +294,12 @@ impl Enter {
         if let Some(lock) = This::<Lock>::from_exact(object)
             && lock.is_plain()
         {
-            return Enter::Lock(AcquireLock::new(lock.own()));
+            return Enter::Lock(AcquireLock::for_section(lock.own()));
         }
         if let Some(condition) = This::<Condition>::from_exact(object)
             && let Some(lock) = condition.plain_lock()
         {
-            return Enter::Lock(AcquireLock::new(lock));
+            return Enter::Lock(AcquireLock::for_section(lock));
         }
         if let Some(semaphore) = This::<Semaphore>::from_object(object)
             && semaphore.is_plain()
@@ -246,6 +336,15 @@ impl Steps for Enter {
             Enter::Semaphore(acquire) => acquire.visit(visitor),
             Enter::Named(object) => visitor.object(object),
             Enter::Awaiting(awaited) => awaited.visit(visitor),
+        }
+    }
+
+    fn tell(&self, told: &mut Told) {
+        match self {
+            Enter::Lock(acquire) => acquire.tell(told),
+            Enter::Semaphore(acquire) => acquire.tell(told),
+            Enter::Named(_) => {}
+            Enter::Awaiting(awaited) => told.then(awaited),
         }
     }
 }
@@ -343,6 +442,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| {
         const INIT: Signature<0> = Signature {
             function: "Lock.__init__",
@@ -353,6 +453,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
         INIT.parse(arguments)?;
         this.waiters.clear();
         this.locked.set(false);
+        this.forget_holder();
         Ok(())
     })
     .unary(sys::Py_tp_repr, |this| {

@@ -1,15 +1,16 @@
 //! `Lock`, `Event`, `Condition`, `Semaphore`, `Barrier`: asyncio's, with their waiting done in Rust.
 //!
-//! An object of exactly one of these types, without attributes of its own, is *plain*: its
-//! methods call each other directly. For a subclass, and for an object that somebody has hung an
-//! attribute on, they go through the attributes, as Python code would, so that whatever was
-//! overridden is called.
+//! An object of exactly one of these types, without attributes of its own, is *plain* while nobody
+//! has changed the type: its methods call each other directly. For a subclass, for an object that
+//! somebody has hung an attribute on, and for a type with a patched method they go through the
+//! attributes, as Python code would, so that whatever was put in a method's place is called.
 
 mod barrier;
 mod condition;
 mod count;
 mod deque;
 mod event;
+mod holder;
 mod lock;
 mod loop_bound;
 mod semaphore;
@@ -21,7 +22,7 @@ pub(crate) use condition::{Condition, WaitCondition, WaitForPredicate};
 pub(crate) use count::Count;
 pub(crate) use deque::Deque;
 pub(crate) use event::{Event, WaitEvent};
-pub(crate) use lock::{AcquireLock, Enter, Exit, Lock};
+pub(crate) use lock::{AcquireLock, Enter, Exit, Lock, forget_holder_of_locks};
 pub(crate) use loop_bound::{
     BoundLoop, create_future, is_cancelled_error, is_future_cancelled, is_future_done, wake,
 };

@@ -15,7 +15,9 @@ use crate::ffi::{
     Own, Progress, Raised, Signature, This, TypeBuilder, TypeObject, Visitor, attributes, methods,
     none, sys,
 };
+use crate::inspect::Told;
 use crate::originals::{get, originals};
+use ferrio_inspect::snapshot::WaitKind;
 
 /// The native part of a `Semaphore`.
 #[repr(C)]
@@ -136,7 +138,10 @@ impl This<'_, Semaphore> {
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
         let class = self.object().type_ptr();
-        (class == TYPE.as_ptr() || class == BOUNDED.as_ptr()) && self.dict.has_no_attributes()
+        [&TYPE, &BOUNDED]
+            .into_iter()
+            .any(|native| class == native.as_ptr() && native.is_unchanged())
+            && self.dict.has_no_attributes()
     }
 
     /// `locked()`: whether acquire() would have to wait.
@@ -290,6 +295,10 @@ impl Steps for AcquireSemaphore {
         visitor.own(&self.semaphore)?;
         visit_waiter(self.waits.as_ref(), visitor)
     }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::Semaphore, &self.semaphore.this().object());
+    }
 }
 
 impl StandsIn for Semaphore {
@@ -368,6 +377,7 @@ pub(super) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| this.initialise(arguments))
     .unary(sys::Py_tp_repr, |this| {
         let locked = this
@@ -423,6 +433,7 @@ fn build_bounded(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| {
         let [value] = BOUNDED_INIT.parse(arguments)?;
         let one = Object::from_i64(1)?;

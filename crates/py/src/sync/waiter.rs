@@ -4,7 +4,8 @@ use std::ffi::c_int;
 
 use super::{BoundLoop, Deque};
 use crate::awaitable::Awaited;
-use crate::ffi::{Object, Outcome, Progress, Raised, Visitor};
+use crate::ffi::{Object, Outcome, Progress, Raised, This, Visitor};
+use crate::future::{Future, Purpose};
 
 /// A future in a list of waiters.
 pub(crate) struct Waiter {
@@ -28,6 +29,14 @@ impl Waiter {
         waiters.push_back(&future)?;
         let awaited = Awaited::new(&future)?;
         Ok(Waiter { future, awaited })
+    }
+
+    /// Says what it waits for.
+    #[inline]
+    pub(crate) fn serves(&self, purpose: Purpose) {
+        if let Some(future) = This::<Future>::from_exact(&self.future) {
+            future.purpose.set(purpose);
+        }
     }
 
     /// One step of waiting.

@@ -7,7 +7,8 @@
 
 mod callback;
 mod current;
-mod origin;
+mod lints;
+pub(crate) mod origin;
 mod places;
 mod published;
 mod python;
@@ -20,20 +21,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use callback::TaskCallback;
 use ferrio_inspect::watchdog::{RegistryLayout, TaskLayout};
-pub(crate) use origin::{Making, Origin, is_registry_on, offsets, stepped_id};
-pub(crate) use places::{Maker, OWNERS, Place, learn_folders, site_in};
+pub(crate) use lints::are_lints_on;
+pub(crate) use origin::{Making, Origin, is_registry_on, measure_steps, next_task_id, offsets};
+pub(crate) use places::{Maker, OWNERS, learn_folders, site_in};
 pub(crate) use published::all_tasks;
 pub(crate) use python::build;
+
+use lints::Cancellations;
 
 use crate::awaitable::is_exact_coroutine;
 use crate::combinators::GatheringFuture;
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{
     Context, Extends, FreeList, Instance, Linked, Links, Native, Object, ObjectCell, Outcome, Own,
-    Raised, This, TypeObject, Visitor, none, recursive, sys, text, text_type_address, unlink,
+    Pointed, Raised, This, TypeObject, Visitor, none, recursive, sys, text, text_type_address,
+    unlink,
 };
 use crate::future::Future;
 use crate::imports::imports;
+use crate::sync::forget_holder_of_locks;
 
 /// The native part of a `ferrio.Task`.
 #[repr(C)]
@@ -59,6 +65,10 @@ pub(crate) struct Task {
     log_destroy_pending: Cell<bool>,
     /// Who made it.
     maker: Cell<Maker>,
+    /// How many cancellations its coroutine has caught.
+    cancellations: Cancellations,
+    /// How many locks know it as their holder.
+    holds: Cell<u16>,
     /// Where it comes from, and what is counted of it.
     pub(crate) origin: Origin,
 }
@@ -118,6 +128,16 @@ unsafe impl Native for Task {
     fn detach(&self) {
         unlink(self);
         self.origin.end();
+        if self.holds.get() != 0 {
+            forget_holder_of_locks(self);
+        }
+    }
+}
+
+// SAFETY: locks are what points at tasks, and `detach` has them forget.
+unsafe impl Pointed for Task {
+    fn pointers(&self) -> &Cell<u16> {
+        &self.holds
     }
 }
 
@@ -148,6 +168,8 @@ impl Task {
             must_cancel: Cell::new(false),
             log_destroy_pending: Cell::new(true),
             maker: Cell::new(Maker::Program),
+            cancellations: Cancellations::default(),
+            holds: Cell::new(0),
             origin: Origin::new(),
         }
     }
@@ -168,6 +190,12 @@ impl Task {
     /// The future that it waits for, kept until the step that follows.
     pub(crate) fn awaited(&self) -> Option<Object> {
         self.waits_for.get()
+    }
+
+    /// Whether it is known to have a lock.
+    #[inline]
+    pub(crate) fn holds_locks(&self) -> bool {
+        self.holds.get() != 0
     }
 
     /// Its end while pending is not worth a message.
@@ -257,6 +285,7 @@ impl This<'_, Task> {
         });
         self.must_cancel.set(false);
         self.cancel_requests.set(0);
+        self.cancellations.reset();
         self.waits_for.clear();
         self.log_destroy_pending.set(true);
         self.coroutine.set(coroutine.clone());
@@ -372,6 +401,24 @@ impl This<'_, Task> {
         Ok(true)
     }
 
+    /// Whether it is the current task, given that this thread is in a step of it: where others
+    /// make the tasks there may be a foreign one whose first step is made within ours.
+    #[inline]
+    pub(crate) fn is_stepped_for_certain(self) -> bool {
+        if let Some(native) = self.future.native_loop()
+            && !native.has_task_factory()
+        {
+            return true;
+        }
+        match crate::originals::originals().current_task.call0() {
+            Ok(current) => current.as_ptr() == self.as_ptr(),
+            Err(raised) => {
+                raised.discard(); // There is no running loop: nobody can say.
+                false
+            }
+        }
+    }
+
     /// Whether nobody can have replaced a method of it.
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
@@ -383,11 +430,20 @@ impl This<'_, Task> {
         let requests = self.cancel_requests.get();
         if requests > 0 {
             self.cancel_requests.set(requests - 1);
+            if requests == 1 {
+                self.cancellations.reset();
+            }
             if cfg!(Py_3_13) && requests == 1 {
                 self.must_cancel.set(false);
             }
         }
         self.cancel_requests.get()
+    }
+
+    /// Takes back what was asked for since there were `requests` requests, and is not under way.
+    pub(crate) fn forgive(self, requests: i32) {
+        self.value().cancel_requests.set(requests);
+        self.must_cancel.set(false);
     }
 
     pub(crate) fn cancel_requests(self) -> i32 {

@@ -8,10 +8,12 @@
 use std::cell::Cell;
 use std::mem::offset_of;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ferrio_core::Instant;
 use ferrio_inspect::{CoroutineRecord, SiteId, coroutine_record};
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::Task;
 use super::places::{Maker, OWNERS, creator_of};
@@ -43,11 +45,49 @@ const SITE_BITS: u32 = 16;
 const ONE_STEP: u64 = 1 << SITE_BITS;
 const _: () = assert!(SiteId::BOUND <= 1 << SITE_BITS);
 
-/// Nanoseconds that a task's steps have taken.
+/// What a task's steps have taken, in nanoseconds.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Times {
+    /// Of the thread's CPU time, all of them together.
     pub(crate) cpu: u64,
+    /// From its beginning to its end, the longest.
     pub(crate) longest: u64,
+}
+
+static MEASURES_STEPS: AtomicBool = AtomicBool::new(false);
+
+/// Has the steps of all tasks measured from now on, or not any more.
+pub(crate) fn measure_steps(measured: bool) {
+    MEASURES_STEPS.store(measured, Ordering::Relaxed);
+}
+
+/// The clocks at the beginning of a step, if steps are measured.
+pub(super) struct StepClock(Option<Box<(Timespec, Instant)>>);
+
+impl StepClock {
+    #[inline]
+    pub(super) fn start() -> StepClock {
+        StepClock(MEASURES_STEPS.load(Ordering::Relaxed).then(|| {
+            Box::new((
+                clock_gettime(ClockId::ThreadCPUTime),
+                ferrio_core::monotonic_now(),
+            ))
+        }))
+    }
+
+    #[inline]
+    pub(super) fn stop(self, origin: &Origin) {
+        if let Some(started) = self.0 {
+            let (cpu, moment) = *started;
+            let used = nanoseconds(&clock_gettime(ClockId::ThreadCPUTime)) - nanoseconds(&cpu);
+            let passed = ferrio_core::monotonic_now().as_nanos() - moment.as_nanos();
+            origin.add_step(used.max(0).unsigned_abs(), passed.max(0).unsigned_abs());
+        }
+    }
+}
+
+fn nanoseconds(time: &Timespec) -> i64 {
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
 /// Where the registry's fields are within a task, from the start of the object, for whoever looks
@@ -71,6 +111,11 @@ pub(crate) mod offsets {
 }
 
 static LAST: AtomicU64 = AtomicU64::new(0);
+
+/// A number for a task; never given twice.
+pub(crate) fn next_task_id() -> u64 {
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
 
 /// Whether tasks are registered.
 #[inline]
@@ -140,10 +185,10 @@ impl Origin {
         copy
     }
 
-    pub(super) fn add_time(&self, nanoseconds: u64) {
+    fn add_step(&self, cpu: u64, duration: u64) {
         let mut times = self.times.take().unwrap_or_default();
-        times.cpu += nanoseconds;
-        times.longest = times.longest.max(nanoseconds);
+        times.cpu = times.cpu.saturating_add(cpu);
+        times.longest = times.longest.max(duration);
         self.times.set(Some(times));
     }
 
@@ -208,7 +253,7 @@ impl This<'_, Task> {
         }
         let origin = &self.value().origin;
         origin.end();
-        origin.id.set(LAST.fetch_add(1, Ordering::Relaxed) + 1);
+        origin.id.set(next_task_id());
         let stepped = stepped_id();
         origin.parent.set(stepped);
         let (native, owner_task) = MAKER.get().replace((Maker::Program, 0));
@@ -233,6 +278,10 @@ impl This<'_, Task> {
         let record = record_of(coroutine);
         record.count_created();
         origin.coroutine.set(Some(record));
+    }
+
+    pub(crate) fn maker(self) -> Maker {
+        self.value().maker.get()
     }
 
     /// Who made it.

@@ -6,12 +6,14 @@
 //! 4. What it yields says what it waits for; what it returns or raises ends
 //!    the task.
 
+use super::origin::StepClock;
 use super::{Task, cancel_awaited, current};
 use crate::combinators::GatheringFuture;
 use crate::event_loop::EventLoop;
 use crate::ffi::{Context, Object, Outcome, Raised, Stepping, This, sys};
-use crate::future::{Callback, Future, Held, State};
+use crate::future::{Callback, Future, Held, Purpose, State};
 use crate::imports::imports;
+use crate::inspect::begin_wait_for_future;
 
 /// How the coroutine came back from a step.
 enum Paused {
@@ -138,12 +140,19 @@ impl This<'_, Task> {
             return Err(Raised::runtime_error("uninitialized Task object"));
         };
         self.origin.count_step();
+        let clock = StepClock::start();
         let stepping = Stepping::enter(self);
         let paused = match thrown {
             None => send(&coroutine),
-            Some(exception) => throw(&coroutine, &exception),
+            Some(exception) => {
+                if is_cancelled_error(&exception)? {
+                    self.note_cancellation();
+                }
+                throw(&coroutine, &exception)
+            }
         };
         drop(stepping);
+        clock.stop(&self.origin);
         match paused? {
             Paused::Yielded(item) => self.wait_for(&item),
             Paused::Returned(value) => self.finish(value),
@@ -161,6 +170,9 @@ impl This<'_, Task> {
             // Cancelled right before it came to its end.
             let message = self.future().cancel_message.get();
             return future.cancel_future(message).map(drop);
+        }
+        if let Err(raised) = self.check_swallowed() {
+            return future.set_raised(raised.take());
         }
         future.set_result(value)
     }
@@ -216,6 +228,11 @@ impl This<'_, Task> {
             return self.reject(item, |task, _| {
                 format!("Task cannot await on itself: {task}")
             });
+        }
+        if This::<Future>::from_exact(item).is_none()
+            && let Err(raised) = begin_wait_for_future(self, item)
+        {
+            return self.schedule_throw(raised.take());
         }
         let native = self.future().native_loop();
         let plain = native.as_ref().is_some_and(|native| native.is_plain());

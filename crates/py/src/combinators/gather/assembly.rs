@@ -10,6 +10,7 @@ use crate::combinators::ensure_future::ensure_future;
 use crate::ffi::{Arguments, Context, Native, Object, Outcome, Own, Raised, This};
 use crate::future::{Future, Watcher, add_awaiter, ours};
 use crate::originals::originals;
+use crate::task::{Maker, Making};
 
 /// `gather(*awaitables, …)`.
 pub(super) fn gather(arguments: Arguments<'_>) -> Outcome<Object> {
@@ -95,6 +96,7 @@ impl<'a> Assembly<'a> {
             self.children.push(child);
             return Ok(());
         }
+        let _making = Making::by(Maker::Gather, 0);
         let child = ensure_future(awaitable, self.event_loop.as_ref(), self.running.as_ref())?;
         if self.event_loop.is_none() {
             self.event_loop = Some(loop_of(&child)?);

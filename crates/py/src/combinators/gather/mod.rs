@@ -17,6 +17,7 @@ use crate::ffi::{
 use crate::future::{CANCEL, Future, discard_awaiter};
 use crate::imports::imports;
 use crate::originals::originals;
+use crate::task::{Maker, Task};
 
 /// The future that `gather` returns.
 #[repr(C)]
@@ -104,7 +105,7 @@ unsafe impl Native for GatheringFuture {
 unsafe impl Extends<Future> for GatheringFuture {}
 
 impl GatheringFuture {
-    fn children(&self) -> &[Object] {
+    pub(crate) fn children(&self) -> &[Object] {
         self.children.get().map(|all| &**all).unwrap_or_default()
     }
 }
@@ -118,6 +119,20 @@ fn tell(outer: &Object, child: &Object) -> Outcome<()> {
 }
 
 impl This<'_, GatheringFuture> {
+    /// Those of the children that it has made, and that go on after `failed` has failed.
+    #[cold]
+    fn tell_of_those_left(self, failed: &Object) {
+        for child in self.children() {
+            if let Some(task) = This::<Task>::from_exact(child)
+                && !child.is(failed)
+                && !task.future().is_done()
+                && task.maker() == Maker::Gather
+            {
+                task.tell_left_by_gather();
+            }
+        }
+    }
+
     /// A child is done.
     fn child_is_done(self, child: &Object) -> Outcome<()> {
         let future = self.upcast::<Future>();
@@ -136,6 +151,7 @@ impl This<'_, GatheringFuture> {
                 End::Cancelled => Some(make_cancelled_error(child)?),
             };
             if let Some(exception) = exception {
+                self.tell_of_those_left(child);
                 if originals().gather_forgets_all {
                     self.forget_waiter_of(self.children())?;
                 }

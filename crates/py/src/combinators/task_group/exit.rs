@@ -6,9 +6,13 @@ use super::TaskGroup;
 use crate::awaitable::{Awaited, Steps};
 use crate::combinators::current::{cancel, cancelling, uncancel};
 use crate::ffi::{Object, Outcome, Own, Progress, Raised, This, Visitor, none, text};
+use crate::future::{Future, Purpose};
 use crate::imports::imports;
+use crate::inspect::{Told, begin_wait_for_group};
 use crate::originals::originals;
 use crate::sync::{create_future, is_cancelled_error};
+use crate::task::Task;
+use ferrio_inspect::snapshot::WaitKind;
 
 /// `await group.__aexit__(class, exception, traceback)`.
 pub(crate) struct ExitGroup {
@@ -110,10 +114,16 @@ impl ExitGroup {
             if !group.has_tasks()? {
                 return Ok(None);
             }
+            if let Err(raised) = begin_wait_for_group(group) {
+                return Err(stop_with(group, raised)?);
+            }
             let future = match group.on_completed.get() {
                 Some(future) => future,
                 None => {
                     let future = create_future(&group.loop_of_tasks()?)?;
+                    if let Some(native) = This::<Future>::from_exact(&future) {
+                        native.purpose.set(Purpose::TaskGroup);
+                    }
                     group.on_completed.set(future.clone());
                     future
                 }
@@ -164,6 +174,23 @@ impl ExitGroup {
         self.exception = None;
         self.cancellation = None;
     }
+}
+
+/// The group does not wait for its tasks, because it would for ever: they are asked to stop. One
+/// that waits for the parent hands that on to it, which is taken back.
+#[cold]
+fn stop_with(group: This<'_, TaskGroup>, raised: Raised) -> Outcome<Raised> {
+    let exception = raised.take();
+    let parent = parent_of(group)?;
+    let task = This::<Task>::from_object(&parent);
+    let requests = task.map(|task| task.cancel_requests());
+    if !group.aborting.get() {
+        group.ask_to_abort()?;
+    }
+    if let (Some(task), Some(requests)) = (task, requests) {
+        task.forgive(requests);
+    }
+    Ok(Raised::exception(&exception))
 }
 
 /// `raise BaseExceptionGroup(…) from None`.
@@ -226,5 +253,9 @@ impl Steps for ExitGroup {
             Stage::Created => Ok(()),
             Stage::Waiting(awaited) => awaited.visit(visitor),
         }
+    }
+
+    fn tell(&self, told: &mut Told) {
+        told.waits_for(WaitKind::TaskGroup, &self.group.this().object());
     }
 }

@@ -26,6 +26,7 @@ use crate::future::{Watcher, add_awaiter, discard_awaiter};
 use crate::imports::imports;
 use crate::originals::originals;
 use crate::sync::wake;
+use crate::task::{Maker, Making, Task};
 
 /// The native part of a `TaskGroup`.
 #[repr(C)]
@@ -121,7 +122,12 @@ impl This<'_, TaskGroup> {
     /// Whether nobody can have replaced a method of it.
     #[inline]
     fn is_plain(self) -> bool {
-        self.is_exact() && self.dict.has_no_attributes()
+        self.has_original_methods() && self.dict.has_no_attributes()
+    }
+
+    /// Its tasks that are not done: a set.
+    pub(crate) fn unfinished(self) -> Option<Object> {
+        self.tasks.get()
     }
 
     /// `__aenter__`.
@@ -207,6 +213,13 @@ impl This<'_, TaskGroup> {
         Err(self.refuse(coroutine, why)?)
     }
 
+    /// The number of the task in the block, if it is one of ours.
+    fn parent_id(self) -> u64 {
+        let parent = self.parent.get();
+        let task = parent.as_ref().and_then(This::<Task>::from_object);
+        task.map_or(0, |task| task.origin.id())
+    }
+
     fn loop_of_tasks(self) -> Outcome<Object> {
         self.event_loop
             .get()
@@ -224,6 +237,7 @@ impl This<'_, TaskGroup> {
     ) -> Outcome<Object> {
         self.check_open(coroutine)?;
         let event_loop = self.loop_of_tasks()?;
+        let _making = Making::by(Maker::TaskGroup, self.parent_id());
         let plain = match This::<EventLoop>::from_object(&event_loop) {
             Some(native) if !options => native.plain_task(coroutine)?,
             _ => None,

@@ -46,6 +46,7 @@ pub(in crate::combinators) fn build(module: &Object) -> Outcome<()> {
     )
     .subclassable()
     .named_as_in_python()
+    .changeable()
     .init(|this, arguments| {
         const INIT: Signature<0> = Signature {
             function: "TaskGroup.__init__",

@@ -89,6 +89,11 @@ impl SocketCall {
         self.fd
     }
 
+    /// The descriptor and whether it waits to read.
+    pub(crate) fn waits_for(&self) -> (RawFd, bool) {
+        (self.fd, matches!(self.side, Side::Reader))
+    }
+
     pub(super) fn side(&self) -> Side {
         self.side
     }

@@ -1,0 +1,175 @@
+"""Tasks that wait for each other, and loops on which nothing can happen any more.
+
+The native module looks when a task begins to wait for a lock or for other tasks, and when a loop is
+about to wait for ever. What it finds is put into words here and goes to the logger
+``ferrio.deadlock``, each once.
+
+A cycle is certain if each of its tasks waits for a lock that the next one has in an ``async with``
+block, or for the end of the next one: then nobody else can end it. Any other one is suspected, for
+another task may release the lock, and is told of only if it is still there a second later.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+from collections.abc import Iterable
+from typing import Any
+
+from ferrio import _ferrio, task_views
+
+logger = logging.getLogger("ferrio.deadlock")
+
+# How long a suspected cycle is given to come to an end by itself, in seconds.
+_PATIENCE = 1.0
+
+# More cycles are not remembered as told of.
+_MOST = 1000
+
+
+class DeadlockError(RuntimeError):
+    """A task was about to wait for itself: through a lock that it has, or through other tasks.
+
+    Raised in strict mode only (``ferrio.run(main(), strict=True)`` or ``FERRIO_STRICT=1``), in the
+    task that would have closed the cycle, at the ``await`` that would have.
+    """
+
+
+# The cycles that were told of, and those that are to be looked at again, by the ids in them.
+_told: dict[frozenset[int], None] = {}
+_suspected: set[frozenset[int]] = set()
+
+
+def _is_news(ids: Iterable[int]) -> bool:
+    members = frozenset(ids)
+    if members in _told:
+        return False
+    if len(_told) >= _MOST:
+        del _told[next(iter(_told))]
+    _told[members] = None
+    return True
+
+
+def _found(
+    loop: Any, ids: tuple[int, ...], closing: int, kind: str, waits_for: Any, certain: bool
+) -> DeadlockError | None:
+    """Hear of a cycle that task ``closing`` closes by waiting for ``waits_for``.
+
+    Returns the error for it when the cycle is certain.
+    """
+    if not certain:
+        members = frozenset(ids)
+        if members not in _suspected and members not in _told:
+            _suspected.add(members)
+            loop.call_later(_PATIENCE, _look_again, members)
+        return None
+    in_cycle = _members(ids)
+    what = waits_for.get_name() if kind == "task" else repr(waits_for)
+    begun = f"{task_views.kind_in_words(kind)} {what}".lstrip()
+    words = _cycle_in_words(in_cycle, closing, begun, certain=True)
+    if _is_news(ids):
+        logger.warning("%s", words)
+    return DeadlockError(words)
+
+
+def _look_again(members: frozenset[int]) -> None:
+    """Tell of a suspected cycle if it is still there, and has been there all the time."""
+    _suspected.discard(members)
+    for found, certain in _ferrio._cycles():
+        if members != frozenset(found):
+            continue
+        in_cycle = _members(found)
+        has_lasted = all(
+            task.wait is not None
+            and task.wait.since is not None
+            and task.taken_at - task.wait.since > _PATIENCE / 2
+            for task in in_cycle
+        )
+        if has_lasted and _is_news(members):
+            logger.warning("%s", _cycle_in_words(in_cycle, None, "", certain=certain))
+
+
+def _nothing_can_wake(loop: Any) -> None:
+    """Hear that ``loop`` is about to wait for ever, without timer, descriptor or other thread."""
+    if loop._signal_handlers or _is_signal_handled():
+        return
+    snapshot = json.loads(_ferrio._snapshot())
+    waiting = [
+        task
+        for task in task_views.tasks_in(snapshot)
+        if task.loop == _number_of(loop) and task.wait is not None
+    ]
+    if not waiting:
+        return
+    for found, certain in _ferrio._cycles():
+        if _is_news(found):
+            logger.warning("%s", _cycle_in_words(_members(found), None, "", certain=certain))
+    if _is_news([-1, *(task.id for task in waiting)]):
+        count = f"{len(waiting)} task{'' if len(waiting) == 1 else 's'}"
+        verb = "waits" if len(waiting) == 1 else "wait"
+        lines = [
+            f"deadlock: {count} {verb} and nothing can wake the loop: there is no timer, "
+            "descriptor, signal handler, child or other thread"
+        ]
+        lines.extend(_line_of(task) for task in waiting)
+        logger.warning("%s", "\n".join(lines))
+
+
+def _number_of(loop: Any) -> int:
+    return int(loop._number)
+
+
+def _is_signal_handled() -> bool:
+    """Whether a signal has a handler of the program's, which may do anything."""
+    for number in signal.valid_signals():
+        handler = signal.getsignal(number)
+        if not callable(handler) or handler is signal.default_int_handler:
+            continue
+        module = getattr(getattr(handler, "func", handler), "__module__", None)
+        if module not in ("asyncio.runners", "ferrio.task_views"):
+            return True
+    return False
+
+
+def _members(ids: Iterable[int]) -> list[task_views.TaskInfo]:
+    known = {task.id: task for task in task_views.tasks()}
+    return [known[each] for each in ids if each in known]
+
+
+def _cycle_in_words(
+    members: list[task_views.TaskInfo], closing: int | None, begun: str, *, certain: bool
+) -> str:
+    word = "deadlock" if certain else "suspected deadlock"
+    if len(members) == 1:
+        lines = [f"{word}: a task waits for itself"]
+    else:
+        lines = [f"{word}: {len(members)} tasks wait for each other"]
+    following = members[1:] + members[:1]
+    for task, other in zip(members, following, strict=True):
+        lines.append(_line_of(task, begun if task.id == closing else None, other))
+    return "\n".join(lines)
+
+
+def _line_of(
+    task: task_views.TaskInfo, begun: str | None = None, other: task_views.TaskInfo | None = None
+) -> str:
+    """Say what a task waits for, and who has it."""
+    wait = task.wait
+    if begun is not None or wait is None:
+        what, since = begun or "something", 0.0
+        kind = begun.split(" ", 1)[0] if begun else ""
+    else:
+        kind = wait.kind
+        what = task_views.wait_in_words(wait)
+        since = task.taken_at - wait.since if wait.since is not None else 0.0
+    words = f"  task {task.id} {task.name} ({task.coroutine}) waits for {what}"
+    if kind == "lock" and other is not None:
+        holder = "it has itself" if other.id == task.id else f"task {other.id} {other.name} has"
+        words += f", which {holder},"
+    words += f" since {max(since, 0.0):.1f} s"
+    if task.stack:
+        words += f", at {task.stack[-1]}"
+    if task.created is not None:
+        words += f"; made at {task.created}"
+    return words

@@ -1,0 +1,127 @@
+"""Habits in the life of tasks that are nearly always mistakes.
+
+Each is counted, goes to the logger ``ferrio.lint`` with where the task was made and by whom, and is
+a ``ferrio.LifecycleWarning`` besides, which nobody sees unless a filter asks for it:
+``python -W error::RuntimeWarning`` makes errors of them (Python's ``-W`` knows no categories of
+other packages, so it cannot be given the name). ``FERRIO_LINTS=0`` in the
+environment switches them off.
+
+=========================  =====================================================================
+exception-never-retrieved  a task failed, and its last reference is gone
+swallowed-cancellation     a task was cancelled and returned all the same, without ``uncancel()``
+cancelled-in-vain          a task has caught CancelledError five times and still goes on
+hot-spin                   one task in each of thousands of turns a second, without any I/O
+gather-child-left          a child of ``gather`` goes on after another one has failed
+alive-at-close             a task or a transport that is left when its loop is closed
+=========================  =====================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import warnings
+from collections import Counter
+from typing import Any
+
+from ferrio import _ferrio, task_views
+
+logger = logging.getLogger("ferrio.lint")
+
+
+class LifecycleWarning(RuntimeWarning):
+    """Something in the life of a task that is nearly always a mistake."""
+
+
+# Behind all other filters: what is told of goes to the log, unless somebody wants the warning.
+warnings.filterwarnings("ignore", category=LifecycleWarning, append=True)
+
+_counts: Counter[str] = Counter()
+_counts_by_loop: dict[int, Counter[str]] = {}
+_lock = threading.Lock()
+
+# The places whose hot spins were told of.
+_spins: set[object] = set()
+
+
+def lint_counts() -> dict[str, int]:
+    """Return how often each kind of mistake was seen in this process; from any thread."""
+    with _lock:
+        return dict(_counts)
+
+
+def are_on() -> bool:
+    """Whether mistakes are looked for."""
+    return os.environ.get("FERRIO_LINTS") != "0"
+
+
+def _tell(kind: str, task: Any, words: str) -> None:
+    """Count, log and warn of what a task does."""
+    (named, made), site = _described(task)
+    if kind == "hot-spin":
+        spinning = site or named
+        if spinning in _spins:
+            return
+        _spins.add(spinning)
+    message = f"{kind}: {named} {words}; {made}"
+    _announce(kind, message, site, task.get_loop())
+
+
+def _described(task: Any) -> tuple[tuple[str, str], task_views.Site | None]:
+    """Return which task it is and who made it, both in words, and where."""
+    number, place, owner_kind, owner_name, owner_task = _ferrio._origin_of(task)
+    site = None if place is None else task_views.Site(*place)
+    made = f"made by {task_views.Owner(owner_kind, owner_name, owner_task)}"
+    if site is not None:
+        made += f" at {site}"
+    coroutine = getattr(task.get_coro(), "__qualname__", "?")
+    return (f"task {number} {task.get_name()} ({coroutine})", made), site
+
+
+def _announce(kind: str, message: str, site: task_views.Site | None, loop: Any) -> None:
+    with _lock:
+        _counts[kind] += 1
+        number = getattr(loop, "_number", None)
+        if number is not None:
+            _counts_by_loop.setdefault(number, Counter())[kind] += 1
+    logger.warning("%s", message)
+    if site is None:
+        warnings.warn(message, LifecycleWarning, stacklevel=2)
+    else:
+        warnings.warn_explicit(message, LifecycleWarning, site.file, site.line)
+
+
+def loop_is_closing(loop: Any) -> list[tuple[str, task_views.Site | None]]:
+    """Return what is alive that belongs to ``loop``, which is about to be closed."""
+    if not are_on():
+        return []
+    left: list[tuple[str, task_views.Site | None]] = []
+    for task in asyncio.all_tasks(loop):
+        if isinstance(task, _ferrio.Task):
+            described, site = _described(task)
+            message = f"alive-at-close: {described[0]} is not done and its loop is closed; "
+            left.append((message + described[1], site))
+    left.extend(
+        (f"alive-at-close: {transport!r} is open and its loop is closed", None)
+        for transport in loop._watched_transports()
+    )
+    return left
+
+
+def loop_is_closed(loop: Any, left: list[tuple[str, task_views.Site | None]]) -> None:
+    """Tell of what was alive, and sum up what was told of before."""
+    with _lock:
+        counts = _counts_by_loop.pop(loop._number, None)
+    if counts:
+        words = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        logger.warning("summary of loop %d at its end: %s", loop._number, words)
+    raised: LifecycleWarning | None = None
+    for message, site in left:
+        try:
+            _announce("alive-at-close", message, site, None)
+        except LifecycleWarning as warning:
+            raised = raised or warning
+    if raised is not None:
+        raise raised

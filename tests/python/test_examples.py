@@ -1,0 +1,56 @@
+"""The programs in ``examples/`` that ``docs/`` explains say what they are to say."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(name):
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_who_waits():
+    outcome = run("who_waits.py")
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    tree, dump = outcome.stdout.split("\n\n")
+    patterns = [
+        r"Task-1 \(main\) waits for the tasks of <TaskGroup tasks=3 entered> \[task 2, 3, 4\] "
+        r"since \d\.\d s",
+        r"├─ observer \(look\) running",
+        r"├─ fetch anna \(fetch\) waits for event <asyncio\.locks\.Event object at \w+ "
+        r"\[unset, waiters:1\]> since \d\.\d s",
+        r"└─ fetch ben \(fetch\) waits for lock <asyncio\.locks\.Lock object at \w+ "
+        r"\[locked, waiters:1\]> \[task 3\] since \d\.\d s",
+    ]
+    for line, pattern in zip(tree.splitlines(), patterns, strict=True):
+        assert re.fullmatch(pattern, line)
+    source = (EXAMPLES / "who_waits.py").read_text().splitlines()
+    made = next(
+        number for number, line in enumerate(source, 1) if "group.create_task(fetch(" in line
+    )
+    found = re.findall(
+        rf"    made by task group of task 1, \d\.\d s ago, at .*who_waits\.py:{made} in main\n",
+        dump,
+    )
+    assert len(found) == 2
+
+
+def test_double_lock():
+    outcome = run("double_lock.py")
+    assert outcome.returncode == 1
+    assert re.match(
+        r"deadlock: a task waits for itself\n"
+        r"  task 1 Task-1 \(main\) waits for lock <asyncio\.locks\.Lock object at \w+ \[locked\]>, "
+        r"which it has itself, since 0\.0 s, at .*double_lock\.py:16 in top_up; "
+        r"made at .*double_lock\.py:24 in <module>\n",
+        outcome.stderr,
+    ), outcome.stderr
+    assert "ferrio.deadlocks.DeadlockError: deadlock: a task waits for itself" in outcome.stderr

@@ -1,0 +1,349 @@
+"""``ferrio trace``: a file that Perfetto opens, and what is in it."""
+
+import collections
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from inspected import Directory, Program, ask, eventually
+
+SERVICE = """
+import asyncio, sys, time
+
+async def produce(queue):
+    for number in range(10**9):
+        await queue.put(number)
+        await asyncio.sleep(0.001)
+
+async def consume(queue, lock):
+    while True:
+        await queue.get()
+        async with lock:
+            await asyncio.sleep(0)
+
+async def short():
+    await asyncio.sleep(0)
+
+async def spawn():
+    while True:
+        await asyncio.create_task(short(), name="short")
+        await asyncio.sleep(0.005)
+
+async def idle():
+    await asyncio.Event().wait()
+
+def tick(loop):
+    loop.call_later(0.002, tick, loop)
+
+async def block():
+    while True:
+        await asyncio.sleep(0.2)
+        time.sleep(0.15)
+
+async def echo(reader, writer):
+    while data := await reader.read(100):
+        writer.write(data)
+
+async def talk(address):
+    reader, writer = await asyncio.open_connection(*address)
+    while True:
+        writer.write(b"ping")
+        await reader.read(100)
+        await asyncio.sleep(0.001)
+
+async def main():
+    queue, lock = asyncio.Queue(1), asyncio.Lock()
+    loop = asyncio.get_running_loop()
+    tick(loop)
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(produce(queue), name="producer")
+        group.create_task(consume(queue, lock), name="consumer-1")
+        group.create_task(consume(queue, lock), name="consumer-2")
+        group.create_task(spawn(), name="spawner")
+        group.create_task(idle(), name="idle")
+        group.create_task(block(), name="blocker")
+        group.create_task(talk(server.sockets[0].getsockname()), name="talker")
+        await asyncio.sleep(0.05)
+        print("ready", flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def directory():
+    directory = Directory()
+    yield directory
+    directory.close()
+
+
+@pytest.fixture
+def service(directory):
+    with Program(directory, SERVICE) as program:
+        assert program.line() == "ready"
+        yield program
+
+
+class Trace:
+    """A trace file, by the rules of the format: what breaks them Perfetto drops or misdraws."""
+
+    def __init__(self, path):
+        with open(path) as file:
+            document = json.load(file)
+        self.events = document["traceEvents"]
+        self.lanes = {}
+        for event in self.events:
+            assert isinstance(event["pid"], int)
+            assert isinstance(event["tid"], int)
+            assert 0 <= event["tid"] < 2**31
+            if event["ph"] == "M" and event["name"] == "thread_name":
+                assert event["tid"] not in self.lanes, event
+                self.lanes[event["tid"]] = event["args"]["name"]
+        self.slices = collections.defaultdict(list)
+        for event in self.events:
+            if event["ph"] == "M":
+                continue
+            assert event["tid"] in self.lanes, event
+            assert event["ts"] >= 0
+            assert event["ph"] in ("X", "s", "f", "i")
+            if event["ph"] == "X":
+                assert event["dur"] >= 0
+                self.slices[event["tid"]].append(event)
+        for slices in self.slices.values():
+            slices.sort(key=lambda event: (event["ts"], event["dur"]))
+            for one, other in zip(slices, slices[1:], strict=False):
+                # Of one lane nothing overlaps. (Times have nanoseconds, as floats.)
+                assert one["ts"] + one["dur"] <= other["ts"] + 1e-3, (one, other)
+        self.check_flows()
+
+    def check_flows(self):
+        begins = [event for event in self.events if event["ph"] == "s"]
+        ends = {}
+        for event in self.events:
+            if event["ph"] == "f":
+                assert event["id"] not in ends
+                assert event["bp"] == "e"
+                ends[event["id"]] = event
+        self.flows = []
+        assert len({event["id"] for event in begins}) == len(begins)
+        for begin in begins:
+            end = ends.pop(begin["id"], None)
+            assert self.slice_at(begin), begin
+            if end is not None:  # The recording ended before the task ran.
+                assert begin["ts"] <= end["ts"]
+                landed = self.slice_at(end)
+                assert landed, end
+                assert any(event["cat"] == "step" for event in landed), (end, landed)
+                self.flows.append((self.lanes[begin["tid"]], self.lanes[end["tid"]]))
+        assert not ends, "an arrow ends that has no beginning"
+
+    def slice_at(self, event):
+        return [
+            found
+            for found in self.slices[event["tid"]]
+            if found["ts"] <= event["ts"] <= found["ts"] + found["dur"]
+        ]
+
+    def named(self, name):
+        """Give the slices of the lane whose task has this name."""
+        (lane,) = (number for number, text in self.lanes.items() if text.startswith(name + ":"))
+        return self.slices[lane]
+
+
+def record(service, *arguments):
+    path = service.directory.path / "out.json"
+    done = service.command("trace", "-o", path, *arguments)
+    assert done.returncode == 0, done.stderr
+    return Trace(path), done.stdout
+
+
+def test_lanes_slices_and_arrows(service):
+    trace, printed = record(service, "--seconds", "1")
+    assert printed.startswith(str(service.directory.path / "out.json") + ": ")
+    assert "for ui.perfetto.dev" in printed
+    assert {"producer: produce", "consumer-1: consume", "idle: idle"} <= set(trace.lanes.values())
+    assert any(name.startswith("loop 1 (thread ") for name in trace.lanes.values())
+    steps = [event for event in trace.named("producer") if event["cat"] == "step"]
+    assert len(steps) > 100
+    waits = {event["name"] for event in trace.named("producer") if event["cat"] == "wait"}
+    assert any("app.py:7 produce" in name for name in waits), waits
+    waits = {event["name"] for event in trace.named("consumer-1") if event["cat"] == "wait"}
+    assert any("app.py:11 consume" in name for name in waits), waits
+    # What waited all the time.
+    (wait,) = trace.named("idle")
+    assert wait["dur"] >= 1e6
+    # Who woke whom.
+    arrows = collections.Counter(trace.flows)
+    assert arrows["producer: produce", "consumer-1: consume"] > 10
+    assert arrows["short: short", "spawner: spawn"] > 10
+    assert arrows["spawner: spawn", "short: short"] > 10
+
+
+def test_the_loops_own_lane(service):
+    trace, _ = record(service, "--seconds", "0.5")
+    (lane,) = (number for number, name in trace.lanes.items() if name.startswith("loop 1"))
+    by_kind = collections.defaultdict(set)
+    for event in trace.slices[lane]:
+        by_kind[event["cat"]].add(event["name"])
+    assert by_kind["poll"] == {"waits for events"}
+    assert "tick" in by_kind["call"]
+    assert "transport" in by_kind["call"]
+    waited = sum(event["dur"] for event in trace.slices[lane] if event["cat"] == "poll")
+    assert 0 < waited < 0.6e6
+
+
+def test_a_block_is_marked(service):
+    trace, _ = record(service, "--seconds", "1")
+    blocks = [event for event in trace.events if event.get("cat") == "block"]
+    assert len(blocks) >= 2
+    for block in blocks:
+        assert block["s"] == "p"
+        assert trace.lanes[block["tid"]] == "blocker: block"
+        assert block["name"].startswith("blocked for ")
+
+
+def test_what_the_watchdog_says_is_marked(directory):
+    environment = {"FERRIO_WATCHDOG": "50ms"}
+    with Program(directory, SERVICE, environment=environment) as program:
+        assert program.line() == "ready"
+        trace, _ = record(program, "--seconds", "1")
+    line = SERVICE.splitlines().index("        time.sleep(0.15)") + 1
+    reports = [event for event in trace.events if event.get("cat") == "watchdog"]
+    assert reports
+    for report in reports:
+        assert f"app.py:{line} in block" in report["name"]
+        assert trace.lanes[report["tid"]].startswith("loop 1")
+
+
+def test_one_recording_at_a_time(service):
+    client = service.connect()
+    client.sendall(b'{"get": "trace", "seconds": 60}\n')
+
+    def refused():
+        answer, _ = service.ask({"get": "trace", "seconds": 0.001})
+        return answer.get("error") == "a trace is being recorded already"
+
+    eventually(refused)
+    # The first one hangs up: the recording ends with it.
+    client.close()
+    eventually(lambda: not refused())
+
+
+def test_a_recording_that_is_interrupted_leaves_no_file(service):
+    path = service.directory.path / "out.json"
+    with subprocess.Popen(
+        [sys.executable, "-m", "ferrio", "trace", str(service.pid), "--seconds", "60", "-o", path],
+        env=service.directory.environment,
+    ) as command:
+        eventually(lambda: "error" in service.ask({"get": "trace", "seconds": 0.001})[0])
+        command.send_signal(signal.SIGINT)
+        assert command.wait(60) == -signal.SIGINT
+    assert not path.exists()
+    eventually(lambda: "answer" in service.ask({"get": "trace", "seconds": 0.001})[0])
+
+
+def test_a_file_that_cannot_be_written_is_an_error(service):
+    refused = service.command("trace", "--seconds", "0.01", "-o", "/nonexistent/out.json")
+    assert refused.returncode == 1
+    assert "No such file or directory" in refused.stderr
+
+
+def test_the_process_ends_while_it_is_recorded(service):
+    client = service.connect()
+    client.sendall(b'{"get": "trace", "seconds": 60}\n')
+    service.process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    service.process.wait(60)
+    # The service's end does not wait for the recording's.
+    assert time.monotonic() - begun < 30
+    assert client.recv(1) == b""
+    client.close()
+
+
+def test_a_loop_that_is_busy_all_the_time_keeps_the_latest_events(directory):
+    text = """
+    import asyncio
+    async def spin():
+        while True:
+            await asyncio.sleep(0)
+    async def main():
+        print("ready", flush=True)
+        await asyncio.gather(*(spin() for _ in range(10)))
+    asyncio.run(main())
+    """
+    with Program(directory, text) as program:
+        assert program.line() == "ready"
+        answer, parts = program.ask({"get": "trace", "seconds": 2})
+        summary = answer["answer"]
+        assert summary["lost"] > 0
+        events = [event for part in parts for event in part]
+        last = max(event["ts"] for event in events)
+        assert 1.5e6 < last < 4e6
+        assert len(events) > 100_000
+
+
+@pytest.mark.parametrize("debug", ["0", "1"])
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_recording_changes_nothing_for_the_program(directory, debug, is_recorded):
+    """Tasks end, fail and are cancelled as ever, with the recording going on and off."""
+    text = """
+    import asyncio, sys, threading
+
+    reports = set()
+
+    def report(loop, context):
+        task = asyncio.current_task()
+        reports.add((context["message"].partition(" at ")[0], task and task.get_coro().__name__))
+
+    async def fail():
+        await asyncio.sleep(0)
+        raise ValueError("failed")
+
+    def fail_in_callback():
+        raise KeyError("callback")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(report)
+        stopped = loop.create_future()
+        def listen():
+            loop.call_soon_threadsafe(stopped.set_result, sys.stdin.readline())
+        threading.Thread(target=listen, daemon=True).start()
+        print("ready", flush=True)
+        while not stopped.done():
+            # Nobody keeps it: it is freed at the end of its own last step.
+            asyncio.create_task(fail())
+            for _ in range(3):
+                await asyncio.sleep(0)
+            loop.call_soon(fail_in_callback)
+            cancelled = asyncio.create_task(asyncio.sleep(10))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            try:
+                await cancelled
+            except asyncio.CancelledError:
+                pass
+        print(sorted(reports, key=str), flush=True)
+
+    asyncio.run(main())
+    """
+    with Program(directory, text, environment={"PYTHONASYNCIODEBUG": debug}) as program:
+        assert program.line() == "ready"
+        if is_recorded:
+            client = program.connect()
+            for _ in range(5):
+                answer, _ = ask(client, {"get": "trace", "seconds": 0.1})
+                assert answer["answer"]["events"] > 0
+            client.close()
+        program.say("")
+        # What a finalizer reports is nobody's step.
+        assert eval(program.line()) == [
+            ("Exception in callback fail_in_callback()", None),
+            ("Task exception was never retrieved", None),
+        ]
+        assert program.end() == 0
