@@ -93,11 +93,11 @@ def run(
     ``debug`` switches debug mode on or off; None leaves it to the environment.
     ``loop_factory``, which ``asyncio.run`` has from 3.12, makes another loop.
     ``watchdog`` is how many seconds the loop may be at one thing before that is told of, see
-    ``Runner``. ``strict`` has a certain deadlock raised as ``ferrio.DeadlockError`` in the task that
-    closes it; None leaves it to ``FERRIO_STRICT``. ``task_times`` has CPU time and longest step of
-    every task measured, for ``ferrio.tasks()``; None leaves it to ``FERRIO_TASK_TIMES``. Raises what
-    ``main`` raises, ValueError when it is no coroutine, and RuntimeError when a loop is running in
-    this thread.
+    ``Runner``. ``strict`` has a certain deadlock raised as ``ferrio.DeadlockError`` in the task
+    that closes it; None leaves it to ``FERRIO_STRICT``. ``task_times`` has CPU time and longest
+    step of every task measured, for ``ferrio.tasks()``; None leaves it to ``FERRIO_TASK_TIMES``.
+    Raises what ``main`` raises, ValueError when it is no coroutine, and RuntimeError when a loop is
+    running in this thread.
     """
     if asyncio._get_running_loop() is not None:
         # As asyncio words it: programs know this message.
