@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from ferrio import _ferrio
 from ferrio import watchdog as _watchdog
-from ferrio._ferrio import EventLoop
 from ferrio.policy import new_event_loop
 
 _Result = TypeVar("_Result")
@@ -66,7 +65,7 @@ class Runner(asyncio.Runner):  # type: ignore[misc]
     def _make_loop(self) -> asyncio.AbstractEventLoop:
         loop = self._factory()
         if self._threshold is not None:
-            if isinstance(loop, EventLoop):
+            if isinstance(loop, _ferrio.EventLoop):
                 _watchdog.watch(loop, self._threshold)
             elif self._threshold:
                 loop.close()
@@ -94,11 +93,10 @@ def run(
     ``debug`` switches debug mode on or off; None leaves it to the environment.
     ``loop_factory``, which ``asyncio.run`` has from 3.12, makes another loop.
     ``watchdog`` is how many seconds the loop may be at one thing before that is told of, see
-    ``Runner``. ``strict`` has a
-    certain deadlock raised as ``ferrio.DeadlockError`` in the task that closes it; None leaves it
-    to ``FERRIO_STRICT``. ``task_times`` has CPU time and longest step of every task measured, for
-    ``ferrio.tasks()``; None leaves it to ``FERRIO_TASK_TIMES``. Raises what
-    ``main`` raises, ValueError when it is no coroutine, and RuntimeError when a loop is
+    ``Runner``. ``strict`` has a certain deadlock raised as ``ferrio.DeadlockError`` in the task
+    that closes it; None leaves it to ``FERRIO_STRICT``. ``task_times`` has CPU time and longest
+    step of every task measured, for ``ferrio.tasks()``; None leaves it to ``FERRIO_TASK_TIMES``.
+    Raises what ``main`` raises, ValueError when it is no coroutine, and RuntimeError when a loop is
     running in this thread.
     """
     if asyncio._get_running_loop() is not None:

@@ -257,7 +257,8 @@ def test_blocks_are_counted_by_place_and_do_not_flood_the_log(tmp_path):
         assert not others
         assert place.count > 20, place
         assert place.longest >= 0.002 and place.total > 20 * 0.002, place
-        assert place.cause == "syscall:clock_nanosleep"
+        # The last of them may have been over before it was seen why.
+        assert place.cause in ("syscall:clock_nanosleep", "unknown"), place
         print(place.count)
         """,
         env={},

@@ -47,7 +47,8 @@ use watch::Watch;
 use crate::services::{Stop, services};
 use crate::{LoopRecord, loops};
 
-const NAME: &str = "ferrio-watchdog";
+/// The name of its service.
+pub const NAME: &str = "ferrio-watchdog";
 
 static DESK: Desk = Desk::new();
 
@@ -102,10 +103,7 @@ fn run(stop: &Stop, eyes: &mut dyn Eyes, listener: &Listener) {
         let now = eyes.now();
         let late = wanted.map_or(Duration::ZERO, |wanted| now.saturating_sub(wanted));
         let next = watches.look(&loops(), late, eyes, &DESK);
-        for announcement in DESK.take_outgoing() {
-            sinks::write(&announcement);
-            listener(&announcement.report, announcement.text());
-        }
+        send_out(listener);
         let is_over = match next {
             Some(next) => {
                 wanted = Some(eyes.now() + next);
@@ -117,8 +115,18 @@ fn run(stop: &Stop, eyes: &mut dyn Eyes, listener: &Listener) {
             }
         };
         if is_over {
+            // A block may have come to its end with the program.
+            watches.look(&loops(), Duration::ZERO, eyes, &DESK);
+            send_out(listener);
             return;
         }
+    }
+}
+
+fn send_out(listener: &Listener) {
+    for announcement in DESK.take_outgoing() {
+        sinks::write(&announcement);
+        listener(&announcement.report, announcement.text());
     }
 }
 

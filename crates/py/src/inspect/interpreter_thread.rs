@@ -123,11 +123,14 @@ fn work(stop: &Stop) {
     }
     let mut queue = queue();
     queue.thread = None;
-    let (asked, kept) = queue.jobs.drain(..).partition(|job| job.is_asked);
-    queue.jobs = kept;
+    let (asked, kept): (VecDeque<Job>, VecDeque<Job>) =
+        queue.jobs.drain(..).partition(|job| job.is_asked);
     drop(queue);
-    let asked: VecDeque<Job> = asked;
     drop(asked);
+    // Whoever stops the thread waits a while: what is there already is still done.
+    if !kept.is_empty() {
+        attached(|| kept.into_iter().for_each(run_job));
+    }
 }
 
 /// Runs what waits; the interpreter is held.
@@ -136,7 +139,11 @@ fn run_jobs(stop: &Stop) {
         let Some(job) = queue().jobs.pop_front() else {
             return;
         };
-        // The panic hook tells of it; the next job is somebody else's.
-        drop(catch_unwind(AssertUnwindSafe(job.body)));
+        run_job(job);
     }
+}
+
+fn run_job(job: Job) {
+    // The panic hook tells of it; the next job is somebody else's.
+    drop(catch_unwind(AssertUnwindSafe(job.body)));
 }

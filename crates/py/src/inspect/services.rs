@@ -45,6 +45,8 @@ pub(super) fn functions() -> Vec<Method> {
             c"_end_services",
             |arguments| {
                 refuse_arguments(arguments)?;
+                // What it says at last is still handed on to Python.
+                stop(services().stop(watchdog::NAME));
                 stop(services().end());
                 Ok(none())
             },
