@@ -29,7 +29,7 @@ proptest! {
         prop_assert_eq!(read.buckets.iter().map(|bucket| bucket.count).sum::<u64>(), read.count);
         let longest = durations.iter().max().copied().unwrap_or(0);
         prop_assert_eq!(read.longest, seconds(longest));
-        let sum = seconds(durations.iter().fold(0, |sum, duration| sum + duration));
+        let sum = seconds(durations.iter().sum());
         prop_assert!((read.sum - sum).abs() <= sum * 1e-9);
     }
 

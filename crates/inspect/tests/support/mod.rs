@@ -1,5 +1,8 @@
 //! A picture that does not change.
 
+// Every test file is a crate of its own and uses a part of this.
+#![allow(dead_code, unreachable_pub)]
+
 use std::time::Duration;
 
 use ferrio_inspect::counters::TransportKind;
