@@ -1,7 +1,6 @@
 //! The event loop: prepare → wait → collect → drain. The only file that sees every part.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
