@@ -222,18 +222,26 @@ def test_what_the_watchdog_says_is_marked(directory):
 
 
 def test_one_recording_at_a_time(service):
-    client = service.connect()
-    ask(client, {"get": "blocks"})
-    client.sendall(b'{"get": "trace", "seconds": 60}\n')
-
-    def refused():
+    def is_refused():
         answer, _ = service.ask({"get": "trace", "seconds": 0.001})
         return answer.get("error") == "a trace is being recorded already"
 
-    eventually(refused)
-    # The first one hangs up: the recording ends with it.
+    def begin():
+        client = service.connect()
+        client.sendall(b'{"get": "trace", "seconds": 60}\n')
+        # Its thread may need a while to begin.
+        client.settimeout(1)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        if is_refused():
+            return client
+        client.close()
+        return None
+
+    client = eventually(begin)
+    # It hangs up: the recording ends with it.
     client.close()
-    eventually(lambda: not refused())
+    eventually(lambda: not is_refused())
 
 
 def threads(pid):
