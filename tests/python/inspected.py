@@ -94,7 +94,7 @@ class Program:
 
     def connect(self):
         client = socket.socket(socket.AF_UNIX)
-        client.settimeout(DEADLINE)
+        client.settimeout(2 * DEADLINE)
         client.connect(str(self.socket))
         return client
 

@@ -58,7 +58,7 @@ def test_a_blocking_call():
     assert told, errors
     assert told[1] == "syscall:clock_nanosleep"
     closing = place(name, "time.sleep(0.4)") + r" in fetch_price: the loop was blocked for 0\.\d"
-    assert len(re.findall(closing, errors)) == 2
+    assert re.search(closing, errors)
 
 
 def test_a_forgotten_await():

@@ -142,7 +142,7 @@ def test_keys_sort_filter_and_select(top):
     top.type("Enter")
     top.type("Down")
     top.type("Enter")
-    top.see("worker-39  worker", "owner", "task group of #1", "created", "app.py:14 in main")
+    top.see("worker-39  worker", "owner", "task group of #1", "created", "app.py:15 in main")
     top.type("Escape")
     top.type("Escape")
     top.see(" 41 tasks ")

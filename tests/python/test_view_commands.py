@@ -141,8 +141,8 @@ def in_terminal(directory, arguments, columns):
 
 @pytest.mark.parametrize("command", ["ps", "tree"])
 def test_lines_fit_the_terminal(service, command):
-    lines = in_terminal(service.directory, [command, str(service.pid)], 60)
-    assert max(map(len, lines)) <= 60
+    lines = in_terminal(service.directory, [command, str(service.pid)], 80)
+    assert max(map(len, lines)) <= 80
     assert any("…" in line for line in lines)
     assert any("worker-2" in line for line in lines)
 

@@ -134,7 +134,7 @@ fn a_long_representation_is_cut_but_in_a_dump() {
     let mut snapshot = shop();
     let wait = snapshot.loops[0].tasks[1].wait.as_mut().unwrap();
     wait.what = format!("<Queue {}>", "x".repeat(200));
-    assert!(!tree(&snapshot, None).contains(&"x".repeat(60)));
+    assert!(!tree(&snapshot, None).contains(&"x".repeat(80)));
     assert!(dump(&snapshot).contains(&"x".repeat(200)));
 }
 

@@ -21,6 +21,9 @@ pub fn tree(snapshot: &Snapshot, columns: Option<usize>) -> String {
         .collect()
 }
 
+/// Columns of indentation beyond which a tree does not grow to the right.
+const DEEPEST: usize = 240;
+
 /// The tasks of a loop by the task above them.
 struct Branches<'a> {
     its_loop: &'a Loop,
@@ -56,7 +59,13 @@ impl<'a> Branches<'a> {
             lines.push(format!("{indent}{branch}{}", self.label(task)));
             if let Some(children) = self.children.get(&task.id) {
                 let below = if is_last { "   " } else { "│  " };
-                push_all(&mut stack, children, &format!("{indent}{below}"));
+                // Deeper ones stand below each other: no terminal is that wide.
+                let indent = if indent.chars().count() < DEEPEST {
+                    format!("{indent}{below}")
+                } else {
+                    indent
+                };
+                push_all(&mut stack, children, &indent);
             }
         }
     }

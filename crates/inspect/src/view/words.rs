@@ -211,22 +211,39 @@ pub fn wait_kind(kind: WaitKind) -> &'static str {
 /// it lasts at most.
 #[must_use]
 pub fn wait(wait: &Wait, snapshot: &Snapshot) -> String {
-    wait_in(wait, snapshot, 60)
+    wait_in(wait, &brief(&wait.what), snapshot, 60)
 }
 
 /// The same with up to ten lines' worth of what it is: queues show all that is in them.
 #[must_use]
 pub fn whole_wait(wait: &Wait, snapshot: &Snapshot) -> String {
-    wait_in(wait, snapshot, 1000)
+    wait_in(wait, &wait.what, snapshot, 1000)
 }
 
-fn wait_in(wait: &Wait, snapshot: &Snapshot, columns: usize) -> String {
+/// "<asyncio.locks.Lock object at 0x7f914d9b8040 [locked]>" as "…8040 [locked]": that it is a lock is
+/// said already, and the address's end tells one from the other.
+fn brief(what: &str) -> Cow<'_, str> {
+    let parts = what
+        .strip_prefix('<')
+        .and_then(|inner| inner.strip_suffix('>'))
+        .and_then(|inner| inner.split_once(" at 0x"));
+    let Some((_, rest)) = parts else {
+        return Cow::Borrowed(what);
+    };
+    let end = rest
+        .find(|c: char| !c.is_ascii_hexdigit())
+        .unwrap_or(rest.len());
+    let (address, rest) = rest.split_at(end);
+    Cow::Owned(format!("…{}{rest}", &address[end.saturating_sub(4)..]))
+}
+
+fn wait_in(wait: &Wait, what: &str, snapshot: &Snapshot, columns: usize) -> String {
     let mut text = wait_kind(wait.kind).to_owned();
     // How much was left when the tasks were looked at is said below, as of now.
     let is_rest = wait.until.is_some() && wait.what.ends_with(" left");
-    if !wait.what.is_empty() && !is_rest {
+    if !what.is_empty() && !is_rest {
         text.push(' ');
-        text.push_str(&cut_end(&plain(&wait.what), columns));
+        text.push_str(&cut_end(&plain(what), columns));
     }
     if !wait.tasks.is_empty() {
         text.push(' ');
@@ -408,6 +425,20 @@ mod tests {
         assert_eq!(cut_end("日本語", 5), "日本…");
         assert_eq!(cut_end("日本語", 4), "日…");
         assert_eq!(cut_end("abc", 0), "");
+    }
+
+    #[test]
+    fn representations_are_shortened_to_what_is_not_known_yet() {
+        assert_eq!(
+            brief("<asyncio.locks.Lock object at 0x7f914d9b8040 [locked, waiters:2]>"),
+            "…8040 [locked, waiters:2]"
+        );
+        assert_eq!(brief("<Queue at 0x7f91 maxsize=10>"), "…7f91 maxsize=10");
+        assert_eq!(brief("<Event at 0x7>"), "…7");
+        assert_eq!(brief("<Thing at 0x>"), "…");
+        for other in ["", "127.0.0.1:80", "<TaskGroup tasks=3>", "at 0x7f", "<"] {
+            assert_eq!(brief(other), other);
+        }
     }
 
     #[test]
