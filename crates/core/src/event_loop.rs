@@ -245,6 +245,16 @@ impl<T> EventLoop<T> {
         }
     }
 
+    /// [`InjectQueue::push`] for who has the loop at hand: it spares the count of an `Arc`.
+    ///
+    /// # Errors
+    ///
+    /// Gives the entry back when the loop is closed.
+    #[inline]
+    pub fn inject(&self, entry: T) -> Result<(), T> {
+        self.injector.push(entry)
+    }
+
     /// Moves what other threads have injected so far behind the ready entries. The loop does so by
     /// itself before every wait; an owner that must keep the order between an injection it knows
     /// of and an entry it is about to push does it first. Only the owner thread calls it.

@@ -40,8 +40,20 @@ impl<T> InjectQueue<T> {
     /// Gives the entry back when the queue is closed.
     #[inline]
     pub fn push(&self, entry: T) -> Result<(), T> {
-        self.push_quietly(entry)?;
-        self.waker.wake();
+        let is_told = {
+            let mut entries = lock(&self.entries);
+            match entries.as_mut() {
+                Some(entries) => entries.push_back(entry),
+                None => return Err(entry),
+            }
+            // A wake that nobody has acknowledged is as good as one of our own, which would cost
+            // an atomic swap. This can be told under the lock only: had the owner acknowledged it
+            // and drained before this push, it would have held the lock in between.
+            self.waker.is_notified()
+        };
+        if !is_told {
+            self.waker.wake();
+        }
         Ok(())
     }
 
@@ -88,7 +100,11 @@ impl<T> InjectQueue<T> {
             return;
         }
         if let Some(entries) = lock(&self.entries).as_mut() {
-            into.append(entries);
+            if into.is_empty() {
+                std::mem::swap(into, entries);
+            } else {
+                into.append(entries);
+            }
         }
     }
 

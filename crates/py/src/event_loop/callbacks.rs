@@ -154,7 +154,7 @@ impl This<'_, EventLoop> {
             self.push(entry);
             return Ok(handle.into_object());
         }
-        match self.core.injector().push(entry) {
+        match self.core.inject(entry) {
             Ok(()) => Ok(handle.into_object()),
             Err(refused) => {
                 drop(refused);

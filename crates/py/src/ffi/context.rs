@@ -138,7 +138,7 @@ unsafe fn length(context: *mut sys::PyObject) -> Option<isize> {
         if class != &raw mut sys::PyContext_Type {
             return None;
         }
-        let length = (*(*class).tp_as_mapping.as_ref()?).mp_length?;
+        let length = (*class).tp_as_mapping.as_ref()?.mp_length?;
         Some(length(context))
     }
 }

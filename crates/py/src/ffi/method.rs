@@ -172,12 +172,15 @@ pub(crate) fn adopt_methods<T: Native>(class: &Object) -> Outcome<()> {
             "a subclass of the native type was expected",
         ));
     }
-    // SAFETY: a type that is alive; its table is one of `methods`, which lives as long as the
-    // process and ends with an entry without a name.
+    // SAFETY: a live type; its table is one of `methods`, which lives as long as the process and
+    // ends with an entry without a name.
     let mut method = unsafe { (*base.as_ptr()).tp_methods };
-    while let Some(name) = unsafe { method.as_ref() }.map(|method| method.ml_name)
-        && !name.is_null()
-    {
+    loop {
+        // SAFETY: an entry of the table, at most the one at its end.
+        let name = unsafe { (*method).ml_name };
+        if name.is_null() {
+            return Ok(());
+        }
         // SAFETY: the table's names are C strings.
         let name = interned(unsafe { CStr::from_ptr(name) })?;
         if class.get_attr(&name)?.is(&base.object().get_attr(&name)?) {
@@ -190,7 +193,6 @@ pub(crate) fn adopt_methods<T: Native>(class: &Object) -> Outcome<()> {
         // SAFETY: this was not the entry at the end.
         method = unsafe { method.add(1) };
     }
-    Ok(())
 }
 
 impl Object {

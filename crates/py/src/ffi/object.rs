@@ -213,15 +213,54 @@ impl Object {
         })
     }
 
+    #[inline]
     pub(crate) fn call0(&self) -> Outcome<Object> {
         // SAFETY: a live object; the result is a new reference.
-        unsafe { Object::from_new(sys::PyObject_CallNoArgs(self.as_ptr())) }
+        unsafe {
+            Object::from_new(match self.direct_call() {
+                Some(call) => call(self.as_ptr(), std::ptr::null(), 0, std::ptr::null_mut()),
+                None => sys::PyObject_CallNoArgs(self.as_ptr()),
+            })
+        }
     }
 
     #[inline]
     pub(crate) fn call1(&self, argument: &Object) -> Outcome<Object> {
-        // SAFETY: live objects; the result is a new reference.
-        unsafe { Object::from_new(sys::PyObject_CallOneArg(self.as_ptr(), argument.as_ptr())) }
+        // SAFETY: live objects, behind a scratch slot, which is what the flag promises; the result
+        // is a new reference.
+        unsafe {
+            Object::from_new(match self.direct_call() {
+                Some(call) => {
+                    let mut array = [std::ptr::null_mut(), argument.as_ptr()];
+                    let first = array.as_mut_ptr().add(1);
+                    let count = 1 | sys::PY_VECTORCALL_ARGUMENTS_OFFSET;
+                    call(self.as_ptr(), first, count, std::ptr::null_mut())
+                }
+                None => sys::PyObject_CallOneArg(self.as_ptr(), argument.as_ptr()),
+            })
+        }
+    }
+
+    /// The C function behind a call of a Python function or of a method that is bound, which most
+    /// callbacks are. `PyObject_Call…` comes to the same function, and looks afterwards whether it
+    /// returned either a result or an exception; the interpreter's own do.
+    #[inline]
+    fn direct_call(&self) -> Option<sys::vectorcallfunc> {
+        unsafe extern "C" {
+            static mut PyMethod_Type: sys::PyTypeObject;
+        }
+        let class = self.type_ptr();
+        // SAFETY: the objects of these two types have such a function at the type's offset.
+        unsafe {
+            if class != &raw mut sys::PyFunction_Type && class != &raw mut PyMethod_Type {
+                return None;
+            }
+            let offset = (*class).tp_vectorcall_offset;
+            self.as_ptr()
+                .byte_offset(offset)
+                .cast::<Option<sys::vectorcallfunc>>()
+                .read()
+        }
     }
 
     /// Calls with positional arguments, and keyword arguments when `names` (a tuple) says so:

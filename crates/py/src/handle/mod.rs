@@ -32,7 +32,8 @@ pub(crate) struct Handle {
     weak_references: ObjectCell,
     /// Empty once the handle is cancelled.
     callback: ObjectCell,
-    arguments: CallArguments,
+    /// The one argument, or a tuple of them: mostly there are none or one, which need no tuple.
+    arguments: ObjectCell,
     /// Empty also while it would be a context without variables that nobody has asked for.
     context: ObjectCell,
     event_loop: Slot<Own<EventLoop>>,
@@ -40,6 +41,8 @@ pub(crate) struct Handle {
     source_traceback: ObjectCell,
     /// How it looked before it was cancelled, in debug mode.
     representation: ObjectCell,
+    /// Whether `arguments` is a tuple of them.
+    packed: Cell<bool>,
     cancelled: Cell<bool>,
     /// Whether it is the first part of a [`ThreadSafeHandle`].
     thread_safe: Cell<bool>,
@@ -84,13 +87,6 @@ impl When<'_> {
     }
 }
 
-/// Positional arguments: mostly none or one, which need no tuple.
-struct CallArguments {
-    /// The one argument, or a tuple of them.
-    value: ObjectCell,
-    packed: Cell<bool>,
-}
-
 static HANDLE: TypeObject = TypeObject::new();
 static TIMER_HANDLE: TypeObject = TypeObject::new();
 static TIMER_HANDLES: FreeList = FreeList::new();
@@ -117,7 +113,7 @@ unsafe impl Native for Handle {
 
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         self.callback.visit(visitor)?;
-        self.arguments.value.visit(visitor)?;
+        self.arguments.visit(visitor)?;
         self.context.visit(visitor)?;
         self.event_loop.visit(visitor)?;
         self.source_traceback.visit(visitor)
@@ -125,7 +121,7 @@ unsafe impl Native for Handle {
 
     fn clear(&self) {
         self.callback.clear();
-        self.arguments.value.clear();
+        self.arguments.clear();
         self.context.clear();
         self.event_loop.clear();
         self.source_traceback.clear();
@@ -168,63 +164,24 @@ unsafe impl Native for TimerHandle {
 // SAFETY: `TimerHandle` is `repr(C)` and begins with a `Handle`; `python::build` gives the base.
 unsafe impl Extends<Handle> for TimerHandle {}
 
-impl CallArguments {
-    fn new(arguments: &[Object]) -> Outcome<CallArguments> {
-        let value = ObjectCell::new();
-        let packed = match arguments {
-            [] => false,
-            [one] => {
-                value.set(one.clone());
-                false
-            }
-            many => {
-                value.set(Object::tuple_of(many)?);
-                true
-            }
-        };
-        Ok(CallArguments {
-            value,
-            packed: Cell::new(packed),
-        })
-    }
-
-    #[inline]
-    fn call(&self, callback: &Object) -> Outcome<Object> {
-        match self.value.get() {
-            None => callback.call0(),
-            Some(tuple) if self.packed.get() => callback.call_tuple(&tuple),
-            Some(one) => callback.call1(&one),
-        }
-    }
-
-    fn to_tuple(&self) -> Outcome<Object> {
-        match self.value.get() {
-            None => Object::tuple(&[]),
-            Some(tuple) if self.packed.get() => Ok(tuple),
-            Some(one) => Object::tuple(&[&one]),
-        }
-    }
-}
-
 impl Handle {
     fn empty() -> Handle {
         Handle {
             weak_references: ObjectCell::new(),
             callback: ObjectCell::new(),
-            arguments: CallArguments {
-                value: ObjectCell::new(),
-                packed: Cell::new(false),
-            },
+            arguments: ObjectCell::new(),
             context: ObjectCell::new(),
             event_loop: Slot::new(),
             source_traceback: ObjectCell::new(),
             representation: ObjectCell::new(),
+            packed: Cell::new(false),
             cancelled: Cell::new(false),
             thread_safe: Cell::new(false),
         }
     }
 
-    #[inline]
+    // Inlined, so that the value is put together where it is to be and not copied there.
+    #[inline(always)]
     fn bound(
         event_loop: This<'_, EventLoop>,
         callback: &Object,
@@ -235,19 +192,44 @@ impl Handle {
             Some(context) => Some(context.clone()),
             None => Context::copy_current_unless_empty()?,
         };
-        let handle = Handle {
+        let (arguments, packed) = match arguments {
+            [] => (ObjectCell::new(), false),
+            [one] => (ObjectCell::with(one.clone()), false),
+            many => (ObjectCell::with(Object::tuple_of(many)?), true),
+        };
+        Ok(Handle {
             callback: ObjectCell::with(callback.clone()),
-            arguments: CallArguments::new(arguments)?,
+            arguments,
             context: context.map_or_else(ObjectCell::new, ObjectCell::with),
             event_loop: Slot::with(event_loop.own()),
+            packed: Cell::new(packed),
             ..Handle::empty()
-        };
-        if event_loop.is_debug() {
-            handle
-                .source_traceback
-                .set(imports().extract_short_stack.call0()?);
+        })
+    }
+
+    /// Debug mode: where it was made.
+    #[cold]
+    fn remember_origin(&self) -> Outcome<()> {
+        self.source_traceback
+            .set(imports().extract_short_stack.call0()?);
+        Ok(())
+    }
+
+    #[inline]
+    fn call(&self, callback: &Object) -> Outcome<Object> {
+        match self.arguments.get() {
+            None => callback.call0(),
+            Some(tuple) if self.packed.get() => callback.call_tuple(&tuple),
+            Some(one) => callback.call1(&one),
         }
-        Ok(handle)
+    }
+
+    fn arguments_as_tuple(&self) -> Outcome<Object> {
+        match self.arguments.get() {
+            None => Object::tuple(&[]),
+            Some(tuple) if self.packed.get() => Ok(tuple),
+            Some(one) => Object::tuple(&[&one]),
+        }
     }
 
     #[inline]
@@ -265,7 +247,11 @@ impl Own<Handle> {
         arguments: &[Object],
         context: Option<&Object>,
     ) -> Outcome<Own<Handle>> {
-        Own::new(Handle::bound(event_loop, callback, arguments, context)?)
+        let made = Own::new(Handle::bound(event_loop, callback, arguments, context)?)?;
+        if event_loop.is_debug() {
+            made.remember_origin()?;
+        }
+        Ok(made)
     }
 
     /// [`Self::make`] for the ready queue: the garbage collector does not see it while the loop
@@ -277,13 +263,8 @@ impl Own<Handle> {
         arguments: &[Object],
         context: Option<&Object>,
     ) -> Outcome<Own<Handle>> {
-        let handle = Handle::bound(event_loop, callback, arguments, context)?;
-        let made = Own::new_untracked(handle)?;
-        // The collector may have run just now, and Python code with it: only now is it certain
-        // that the loop runs, or does not.
-        if !event_loop.is_in_turns() {
-            made.this().track();
-        }
+        let made = Own::new_untracked(Handle::bound(event_loop, callback, arguments, context)?)?;
+        made.this().made_to_wait(event_loop)?;
         Ok(made)
     }
 }
@@ -309,9 +290,7 @@ impl Own<TimerHandle> {
             computed: Cell::new(computed),
             key: Cell::new(None),
         })?;
-        if !event_loop.is_in_turns() {
-            made.this().track();
-        }
+        made.this().upcast::<Handle>().made_to_wait(event_loop)?;
         Ok(made)
     }
 
@@ -351,6 +330,20 @@ impl TimerHandle {
 }
 
 impl This<'_, Handle> {
+    /// It was made untracked, to wait for its call.
+    #[inline]
+    fn made_to_wait(self, event_loop: This<'_, EventLoop>) -> Outcome<()> {
+        // The collector may have run when it was made, and Python code with it: only now is it
+        // certain that the loop runs, or does not.
+        if !event_loop.is_in_turns() {
+            self.track();
+        }
+        if event_loop.is_debug() {
+            self.remember_origin()?;
+        }
+        Ok(())
+    }
+
     /// `__init__(callback, args, loop, context=None)`.
     fn initialise(
         self,
@@ -364,11 +357,13 @@ impl This<'_, Handle> {
         };
         let made = Handle::bound(native, callback, arguments.tuple_items(), context)?;
         self.callback.assign(made.callback.take());
-        self.arguments.packed.set(made.arguments.packed.get());
-        self.arguments.value.assign(made.arguments.value.take());
+        self.packed.set(made.packed.get());
+        self.arguments.assign(made.arguments.take());
         self.context.assign(made.context.take());
         self.event_loop.assign(made.event_loop.take());
-        self.source_traceback.assign(made.source_traceback.take());
+        if native.is_debug() {
+            self.remember_origin()?;
+        }
         Ok(())
     }
 
@@ -401,7 +396,7 @@ impl This<'_, Handle> {
     #[inline]
     fn run_in(self, callback: &Object, context: &Object) -> Outcome<()> {
         // The arguments may be cleared by the callback itself, when it cancels its handle.
-        let called = Context::enter(context).and_then(|_entered| self.arguments.call(callback));
+        let called = Context::enter(context).and_then(|_entered| self.call(callback));
         match called {
             Ok(result) => {
                 drop(result);
@@ -466,7 +461,7 @@ impl This<'_, Handle> {
     }
 
     fn describe_callback(self, callback: &Object) -> Outcome<Object> {
-        let arguments = self.arguments.to_tuple()?;
+        let arguments = self.arguments_as_tuple()?;
         let debug = self
             .event_loop
             .get()
@@ -488,7 +483,7 @@ impl This<'_, Handle> {
             self.representation.set(self.describe()?);
         }
         self.callback.clear();
-        self.arguments.value.clear();
+        self.arguments.clear();
         // Whoever cancels it holds it, and may do so for longer than the queue.
         self.track();
         Ok(())
@@ -617,7 +612,7 @@ impl This<'_, Handle> {
         if self.is_cancelled() {
             Ok(none())
         } else {
-            self.arguments.to_tuple()
+            self.arguments_as_tuple()
         }
     }
 }

@@ -83,10 +83,9 @@ impl Own<ThreadSafeHandle> {
     ) -> Outcome<Own<Handle>> {
         let handle = Handle::bound(event_loop, callback, arguments, context)?;
         let made = Own::new_untracked(ThreadSafeHandle::around(handle))?;
-        if !event_loop.is_in_turns() {
-            made.this().track();
-        }
-        Ok(made.this().upcast::<Handle>().own())
+        let handle = made.this().upcast::<Handle>();
+        handle.made_to_wait(event_loop)?;
+        Ok(handle.own())
     }
 }
 
