@@ -224,3 +224,23 @@ def find_top(pid):
 def test_a_process_that_cannot_be_inspected_leaves_the_terminal_alone(terminal):
     terminal.write(f"{sys.executable} -m ferrio top 2147483647; echo exit=$?\n")
     terminal.see("process 2147483647 cannot be inspected", "exit=1")
+
+
+def test_it_ends_when_the_terminal_is_gone(service, directory):
+    # A terminal that is closed can be read for ever, and says nothing each time.
+    master, slave = os.openpty()
+    top = subprocess.Popen(
+        [sys.executable, "-m", "ferrio", "top", str(service.pid)],
+        stdin=slave,
+        stdout=slave,
+        stderr=subprocess.DEVNULL,
+        env={**directory.environment, "TERM": "xterm-256color"},
+    )
+    try:
+        os.close(slave)
+        assert os.read(master, 1)
+        os.close(master)
+        assert top.wait(60) != 0
+    finally:
+        top.kill()
+        top.wait()

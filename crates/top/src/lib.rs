@@ -24,7 +24,7 @@ use ratatui::crossterm::event::{self, Event, KeyEventKind};
 pub use screen::draw;
 
 use feed::Feed;
-use terminal::{Screen, Signals};
+use terminal::{Keyboard, Screen, Signals};
 
 /// How long a key is waited for before something new from the process is looked for.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -36,10 +36,11 @@ const PATIENCE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// `NotFound` if the process cannot be inspected; `Interrupted` if a signal (SIGINT, SIGTERM, SIGHUP)
-/// ended it; what the terminal says.
+/// ended it; `BrokenPipe` if the terminal is gone; what else the terminal says.
 pub fn run(process: u32) -> io::Result<Option<String>> {
     let feed = Feed::start(process)?;
     let signals = Signals::watch()?;
+    let keyboard = Keyboard::open()?;
     let mut app = App::new(process);
     let mut screen = Screen::take()?;
     while !app.is_over() {
@@ -50,7 +51,8 @@ pub fn run(process: u32) -> io::Result<Option<String>> {
             app.update(update);
         }
         screen.draw(|frame| draw(frame, &mut app))?;
-        if !event::poll(PATIENCE)? {
+        keyboard.wait(PATIENCE)?;
+        if !event::poll(Duration::ZERO)? {
             continue;
         }
         // A new size is seen by the next picture.
