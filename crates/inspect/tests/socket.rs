@@ -1,5 +1,7 @@
 //! The inspect socket, from both ends.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 mod shop;
 
 use std::fs;

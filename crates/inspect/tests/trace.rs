@@ -1,5 +1,7 @@
 //! A recording, from the switch to the events of the file.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 mod shop;
 
 use std::collections::{HashMap, HashSet};

@@ -1,5 +1,7 @@
 //! What the text views print.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 mod shop;
 
 use ferrio_inspect::Snapshot;

@@ -1,5 +1,7 @@
 //! Pictures of the terminal program, as text.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 #[path = "../../inspect/tests/shop/mod.rs"]
 mod shop;
 

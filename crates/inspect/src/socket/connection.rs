@@ -19,7 +19,7 @@ use crate::watchdog::{Report, recent_blocks};
 const LONGEST_LINE: usize = 4096;
 
 /// How long a client may be connected without a word.
-const IDLE: Duration = Duration::from_mins(10);
+const IDLE: Duration = Duration::from_secs(10 * 60);
 
 /// How long a client may leave its answer lying.
 const SLOWEST: Duration = Duration::from_secs(10);

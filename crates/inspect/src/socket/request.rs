@@ -34,7 +34,7 @@ fn patience() -> f64 {
 const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest recording.
-const LONGEST_TRACE: Duration = Duration::from_mins(1);
+const LONGEST_TRACE: Duration = Duration::from_secs(60);
 
 impl Request {
     /// Reads a line.

@@ -29,7 +29,7 @@ impl Lane {
     #[must_use]
     #[allow(clippy::cast_possible_truncation)]
     pub fn of(task: u64) -> Lane {
-        Lane(task as u32 & (1 << 30) - 1)
+        Lane(task as u32 & ((1 << 30) - 1))
     }
 
     pub(super) fn number(self) -> u32 {

@@ -18,7 +18,7 @@ pub fn dump(snapshot: &Snapshot) -> String {
         if !its_loop.resources.is_empty() {
             lines.push(String::new());
             lines.push("open:".to_owned());
-            lines.extend(its_loop.resources.iter().map(|open| resource(open)));
+            lines.extend(its_loop.resources.iter().map(resource));
         }
     }
     lines.push(String::new());

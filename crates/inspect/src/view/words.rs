@@ -31,7 +31,7 @@ pub fn duration(seconds: f64) -> String {
 
 fn short_duration(seconds: f64) -> String {
     match seconds {
-        s if s == 0.0 => "0s".to_owned(),
+        0.0 => "0s".to_owned(),
         s if s < 999.5e-9 => format!("{:.0}ns", s * 1e9),
         s if s < 999.5e-6 => format!("{:.0}µs", s * 1e6),
         s if s < 9.95e-3 => format!("{:.1}ms", s * 1e3),

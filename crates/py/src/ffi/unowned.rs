@@ -57,8 +57,8 @@ impl<T: Pointed> Unowned<T> {
 
     /// Whether it points at the object with this value.
     pub(crate) fn is(&self, value: &T) -> bool {
-        // SAFETY: as above.
         self.0.get().is_some_and(|pointer| {
+            // SAFETY: as above.
             std::ptr::eq(unsafe { &raw const pointer.as_ref().value }, value)
         })
     }

@@ -9,8 +9,9 @@ use crate::imports::imports;
 use crate::task::{Task, next_task_id};
 
 /// The foreign tasks that were seen, by their address: a weak reference and the number.
-static FOREIGN: Guarded<RefCell<Option<HashMap<usize, (Object, u64)>>>> =
-    Guarded::new(RefCell::new(None));
+static FOREIGN: Guarded<RefCell<Option<Foreign>>> = Guarded::new(RefCell::new(None));
+
+type Foreign = HashMap<usize, (Object, u64)>;
 
 /// The number of a task, which a foreign one gets when it is first seen; `None` for what is no
 /// task.

@@ -44,7 +44,6 @@ pub(crate) use cycles::{
     cycles_now,
 };
 pub(crate) use layout::layout;
-pub(crate) use process::Process;
 pub(crate) use reasons::{reason_to_wait, told_kind};
 pub(crate) use services::resume_after_fork;
 pub(crate) use told::Told;

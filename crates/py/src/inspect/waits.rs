@@ -44,7 +44,7 @@ pub(super) fn wait_of(chain: &[Link], awaited: &Object, until: Option<f64>) -> W
         kind: subject.kind,
         what: in_words(&subject, until),
         tasks,
-        object: subject.object.as_ref().map_or(0, |object| address(object)),
+        object: subject.object.as_ref().map_or(0, address),
         site: None,
         since: None,
         until,

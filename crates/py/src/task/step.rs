@@ -11,7 +11,7 @@ use super::{Task, cancel_awaited, current};
 use crate::combinators::GatheringFuture;
 use crate::event_loop::EventLoop;
 use crate::ffi::{Context, Object, Outcome, Raised, Stepping, This, sys};
-use crate::future::{Callback, Future, Held, Purpose, State};
+use crate::future::{Callback, Future, Held, State};
 use crate::imports::imports;
 use crate::inspect::begin_wait_for_future;
 
