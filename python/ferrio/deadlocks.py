@@ -11,13 +11,13 @@ another task may release the lock, and is told of only if it is still there a se
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 from collections.abc import Iterable
 from typing import Any
 
 from ferrio import _ferrio, task_views
+from ferrio.plain_data import parsed
 
 logger = logging.getLogger("ferrio.deadlock")
 
@@ -94,7 +94,7 @@ def _nothing_can_wake(loop: Any) -> None:
     """Hear that ``loop`` is about to wait for ever, without timer, descriptor or other thread."""
     if loop._signal_handlers or _is_signal_handled():
         return
-    snapshot = json.loads(_ferrio._snapshot())
+    snapshot = parsed(_ferrio._snapshot())
     waiting = [
         task
         for task in task_views.tasks_in(snapshot)

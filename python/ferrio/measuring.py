@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from ferrio import _ferrio
+from ferrio.plain_data import parsed
 
 
 def metrics(*, tasks: bool = True) -> dict[str, Any]:
@@ -17,5 +17,5 @@ def metrics(*, tasks: bool = True) -> dict[str, Any]:
 
     May be called from any thread, whatever the loops are at.
     """
-    numbers: dict[str, Any] = json.loads(_ferrio._metrics(tasks))
+    numbers: dict[str, Any] = parsed(_ferrio._metrics(tasks))
     return numbers

@@ -7,7 +7,6 @@ also while a loop is in the middle of a step or blocked by one.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from ferrio import _ferrio
+from ferrio.plain_data import parsed
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class _Tasks:
 
         The moment is one for all of them. May be called from any thread.
         """
-        return tasks_in(json.loads(_ferrio._snapshot()))
+        return tasks_in(parsed(_ferrio._snapshot()))
 
     def __getattr__(self, name: str) -> Any:
         # A program that says `import ferrio as asyncio` finds the module there.
@@ -264,7 +264,7 @@ def dump(file: TextIO | None = None) -> None:
     For each task: its name, id and coroutine, where it was made, by whom and when, what it waits
     for and since when, and its stack. May be called from any thread, and from a signal's handler.
     """
-    snapshot = json.loads(_ferrio._snapshot())
+    snapshot = parsed(_ferrio._snapshot())
     found = tasks_in(snapshot)
     now = snapshot["taken_at"]
     lines = [

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ferrio import _ferrio
+from ferrio.plain_data import parsed
 
 logger = logging.getLogger("ferrio.watchdog")
 
@@ -128,7 +129,7 @@ def blocks() -> list[BlockedSite]:
         BlockedSite(
             _site(entry["site"]), entry["count"], entry["total"], entry["longest"], entry["cause"]
         )
-        for entry in _load(_ferrio._blocks_by_site())
+        for entry in parsed(_ferrio._blocks_by_site())
     ]
 
 
@@ -137,7 +138,7 @@ def recent_blocks() -> list[Block]:
 
     May be called from any thread, also while the block lasts.
     """
-    return [_block(entry) for entry in _load(_ferrio._recent_blocks())]
+    return [_block(entry) for entry in parsed(_ferrio._recent_blocks())]
 
 
 def check_threshold(seconds: float | None) -> float | None:
@@ -229,7 +230,7 @@ def _choose_sinks() -> None:
 
 def _deliver(report: str, log_text: str | None) -> None:
     """Hand a report on; called in the native thread that has waited for the interpreter."""
-    block = _block(_load(report))
+    block = _block(parsed(report))
     thread = _Here()
     try:
         if log_text is not None and _has_log():
@@ -257,13 +258,6 @@ class _Here:
     def leave(self) -> None:
         active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
         active.pop(threading.get_ident(), None)
-
-
-def _load(text: str) -> Any:
-    # Whom nothing blocks has no use for it.
-    import json
-
-    return json.loads(text)
 
 
 def _site(entry: dict[str, Any] | None) -> Site | None:

@@ -82,7 +82,7 @@ def test_an_orphaned_task(directory):
         tree = eventually(both_wait)
         program.say("")
     assert re.search(
-        r"└─ #3 refresh  refresh_prices  waits .*: sleep, \d+m\d+s left  "
+        r"└─ #3 refresh  refresh_prices  waits .*: sleep, \d+[hm]\d+[ms] left  "
         r"at mistakes/orphaned_task\.py:\d+ refresh_prices  "
         r"\[left behind by #2, which is gone\]",
         tree,
