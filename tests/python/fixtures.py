@@ -15,7 +15,7 @@ import pytest
 
 from implementations import IMPLEMENTATIONS
 from turns import with_manual_clock
-from watch import LogRecords, Reports, leftovers, no_complaints, open_descriptors
+from watch import LogRecords, Reports, leftovers, newly_opened, no_complaints, open_descriptors
 
 # Seconds after which a test that hangs ends the session, with every thread's stack.
 LONGEST_TEST = int(os.environ.get("FERRIO_LONGEST_TEST", "120"))
@@ -77,7 +77,7 @@ def watched():
         faulthandler.cancel_dump_traceback_later()
     records = logged.texts()
     assert not records, records
-    opened = {fd: what for fd, what in open_descriptors().items() if fd not in before}
+    opened = newly_opened(before)
     assert not opened, f"open file descriptors: {opened}"
 
 

@@ -95,13 +95,13 @@ class TestServing:
                 time.sleep(0.1)
         """
         url = f"http://{server.host}:{server.port}/live.json?token={TOKEN}"
-        command = [sys.executable, "-c", program, url, "2"]
+        command = [sys.executable, "-c", program, url, "4"]
 
         async def main():
             await asyncio.sleep(0.001)
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
                 process.stdout.readline()
-                hold_the_interpreter(2.5)
+                hold_the_interpreter(5)
                 return [json.loads(line) for line in process.stdout]
 
         answers = ferrio.run(main())

@@ -462,10 +462,15 @@ def test_functions_that_come_and_go():
             if isinstance(frames, list):
                 for file, function, line in frames:
                     assert line < 5000
-                    assert function in here or (
-                        re.fullmatch(r"<module>|made_\d+(\.<locals>\.<genexpr>)?", function)
-                        # A module's first instruction is on line 0.
-                        and (file, line in (0, 1, 2)) == ("made.py", True)
+                    # An audit hook of another test's hears of what is compiled, for ever.
+                    assert (
+                        function in here
+                        or function.endswith(".<locals>.hook")
+                        or (
+                            re.fullmatch(r"<module>|made_\d+(\.<locals>\.<genexpr>)?", function)
+                            # A module's first instruction is on line 0.
+                            and (file, line in (0, 1, 2)) == ("made.py", True)
+                        )
                     )
     finally:
         looked.append(True)

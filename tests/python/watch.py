@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import warnings
+from collections import Counter
 from typing import Any
 
 import ferrio
@@ -118,6 +119,24 @@ def open_descriptors() -> dict[int, str]:
         with contextlib.suppress(OSError):
             descriptors[int(name)] = os.readlink(f"/proc/self/fd/{name}")
     return descriptors
+
+
+def newly_opened(before: dict[int, str]) -> dict[int, str]:
+    """What is open now and was not ``before``, but for what has only another number now.
+
+    A fork stops the native threads that earlier tests have started, and they begin anew.
+    """
+    after = open_descriptors()
+    closed = Counter(what for fd, what in before.items() if fd not in after)
+    opened = {}
+    for fd, what in after.items():
+        if fd in before:
+            continue
+        if closed[what] and not what.startswith("/"):
+            closed[what] -= 1
+        else:
+            opened[fd] = what
+    return opened
 
 
 def leftovers(loop: Any) -> list[str]:

@@ -272,7 +272,8 @@ fn what_the_watchdog_says_of_it_comes_first() {
         Blocks { recent },
     ));
     let shown = text(&mut app);
-    assert!(shown.contains(" re.match, c-gil "), "{shown}");
+    assert!(shown.contains("re.match, c-gil"), "{shown}");
+    assert!(!shown.contains("an earlier one"), "{shown}");
 }
 
 #[test]
