@@ -185,7 +185,9 @@ def test_names_of_tasks_are_read_from_outside(tmp_path):
     )
     assert outcome.exit_code == 0, outcome
     names = list(dict.fromkeys(report["culprit"]["name"] for report in outcome.reports))
-    assert names == ["plain", "naïve", "事", "🦀", "7", "Task-2"]
+    # Up to 3.12 asyncio numbers tasks that are given a name as well.
+    number = 2 if sys.version_info >= (3, 13) else 7
+    assert names == ["plain", "naïve", "事", "🦀", "7", f"Task-{number}"]
     assert all("slow" in report["culprit"]["coroutine"] for report in outcome.reports)
 
 

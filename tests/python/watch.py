@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 import warnings
-from collections import Counter
 from typing import Any
 
 import ferrio
@@ -122,21 +121,27 @@ def open_descriptors() -> dict[int, str]:
 
 
 def newly_opened(before: dict[int, str]) -> dict[int, str]:
-    """What is open now and was not ``before``, but for what has only another number now.
+    """What is open now and was not ``before``.
 
-    A fork stops the native threads that earlier tests have started, and they begin anew.
+    A fork stops the native threads that earlier tests have started, and they begin anew, each with a
+    descriptor to be woken by: while there are any, such descriptors tell nothing.
     """
-    after = open_descriptors()
-    closed = Counter(what for fd, what in before.items() if fd not in after)
-    opened = {}
-    for fd, what in after.items():
-        if fd in before:
-            continue
-        if closed[what] and not what.startswith("/"):
-            closed[what] -= 1
-        else:
-            opened[fd] = what
+    opened = {fd: what for fd, what in open_descriptors().items() if fd not in before}
+    if _has_native_threads():
+        opened = {fd: what for fd, what in opened.items() if what != "anon_inode:[eventfd]"}
     return opened
+
+
+def _has_native_threads() -> bool:
+    for thread in os.listdir("/proc/self/task"):
+        # It may end meanwhile.
+        with (
+            contextlib.suppress(OSError),
+            open(f"/proc/self/task/{thread}/comm", encoding="utf-8") as name,
+        ):
+            if name.read().startswith("ferrio"):
+                return True
+    return False
 
 
 def leftovers(loop: Any) -> list[str]:
