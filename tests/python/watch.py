@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import warnings
+from pathlib import Path
 from typing import Any
 
 import ferrio
@@ -123,8 +124,8 @@ def open_descriptors() -> dict[int, str]:
 def newly_opened(before: dict[int, str]) -> dict[int, str]:
     """What is open now and was not ``before``.
 
-    A fork stops the native threads that earlier tests have started, and they begin anew, each with a
-    descriptor to be woken by: while there are any, such descriptors tell nothing.
+    A fork stops the native threads that earlier tests have started, and they begin anew, each
+    with a descriptor to be woken by: while there are any, such descriptors tell nothing.
     """
     opened = {fd: what for fd, what in open_descriptors().items() if fd not in before}
     if _has_native_threads():
@@ -133,13 +134,10 @@ def newly_opened(before: dict[int, str]) -> dict[int, str]:
 
 
 def _has_native_threads() -> bool:
-    for thread in os.listdir("/proc/self/task"):
+    for thread in Path("/proc/self/task").iterdir():
         # It may end meanwhile.
-        with (
-            contextlib.suppress(OSError),
-            open(f"/proc/self/task/{thread}/comm", encoding="utf-8") as name,
-        ):
-            if name.read().startswith("ferrio"):
+        with contextlib.suppress(OSError):
+            if (thread / "comm").read_text().startswith("ferrio"):
                 return True
     return False
 
