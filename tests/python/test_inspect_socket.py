@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from inspected import Directory, Program, ask, eventually
+from inspected import Program, ask, eventually
+
+pytest_plugins = ["inspected_fixtures"]
 
 SERVICE = """
 import asyncio, sys
@@ -33,13 +35,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture
-def directory():
-    directory = Directory()
-    yield directory
-    directory.close()
 
 
 @pytest.fixture

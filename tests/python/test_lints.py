@@ -1,8 +1,8 @@
 """What ferrio says of mistakes in the life of tasks."""
 
 import asyncio
+import functools
 import gc
-import logging
 import re
 import subprocess
 import sys
@@ -11,6 +11,7 @@ import warnings
 import pytest
 
 import ferrio
+from watch import warnings_of
 
 MADE = r"made by user at .*test_lints\.py:\d+ in \S+"
 
@@ -18,15 +19,7 @@ MADE = r"made by user at .*test_lints\.py:\d+ in \S+"
 @pytest.fixture
 def told(caplog):
     """The messages of the logger ``ferrio.lint``."""
-
-    def messages():
-        return [
-            record.getMessage()
-            for record in caplog.records
-            if (record.name, record.levelno) == ("ferrio.lint", logging.WARNING)
-        ]
-
-    return messages
+    return functools.partial(warnings_of, "ferrio.lint", caplog)
 
 
 async def fails():

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from inspected import Program, eventually
 
-from inspected import Directory, Program, eventually
+pytest_plugins = ["inspected_fixtures"]
 
 MISTAKES = Path(__file__).parents[2] / "examples" / "mistakes"
 
@@ -31,13 +31,6 @@ def place(name, text):
     lines = path.read_text().splitlines()
     (number,) = (number for number, line in enumerate(lines, 1) if line.strip() == text)
     return re.escape(f"{path}:{number}")
-
-
-@pytest.fixture
-def directory():
-    directory = Directory()
-    yield directory
-    directory.close()
 
 
 def inspected(directory, name):

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from inspected import Directory, Program, eventually
+from inspected import Program, eventually
+
+pytest_plugins = ["inspected_fixtures"]
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
 
@@ -94,13 +96,6 @@ class Terminal:
 
     def close(self):
         self.do("kill-server")
-
-
-@pytest.fixture
-def directory():
-    directory = Directory()
-    yield directory
-    directory.close()
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from inspected import Directory, Program, ask, eventually
+from inspected import Program, ask, eventually
+
+pytest_plugins = ["inspected_fixtures"]
 
 SERVICE = """
 import asyncio, sys, time
@@ -74,13 +76,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture
-def directory():
-    directory = Directory()
-    yield directory
-    directory.close()
 
 
 @pytest.fixture

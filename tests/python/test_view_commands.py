@@ -10,7 +10,9 @@ import sys
 
 import pytest
 
-from inspected import Directory, Program, eventually
+from inspected import Program, eventually
+
+pytest_plugins = ["inspected_fixtures"]
 
 SERVICE = """
 import asyncio
@@ -34,13 +36,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture
-def directory():
-    directory = Directory()
-    yield directory
-    directory.close()
 
 
 @pytest.fixture

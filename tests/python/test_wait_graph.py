@@ -1,13 +1,14 @@
 """Tasks that wait for each other: what is reported, and what strict mode raises."""
 
 import asyncio
+import functools
 import gc
-import logging
 import re
 
 import pytest
 
 import ferrio
+from watch import warnings_of
 
 SITE = r"at .*test_wait_graph\.py:\d+ in \S+; made at .*test_wait_graph\.py:\d+ in \S+"
 
@@ -15,15 +16,7 @@ SITE = r"at .*test_wait_graph\.py:\d+ in \S+; made at .*test_wait_graph\.py:\d+ 
 @pytest.fixture
 def told(caplog):
     """The messages of the logger ``ferrio.deadlock``."""
-
-    def messages():
-        return [
-            record.getMessage()
-            for record in caplog.records
-            if (record.name, record.levelno) == ("ferrio.deadlock", logging.WARNING)
-        ]
-
-    return messages
+    return functools.partial(warnings_of, "ferrio.deadlock", caplog)
 
 
 async def acquire_again():

@@ -142,6 +142,15 @@ def _has_native_threads() -> bool:
     return False
 
 
+def warnings_of(logger: str, caplog: Any) -> list[str]:
+    """The messages of a logger's warnings that ``caplog`` has caught."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if (record.name, record.levelno) == (logger, logging.WARNING)
+    ]
+
+
 def leftovers(loop: Any) -> list[str]:
     """What a loop that has nothing to do any more still holds."""
     # What ends in a few turns was on its way out: done-callbacks, transports being closed.
