@@ -85,8 +85,10 @@ def test_an_echo_case_brings_every_message_back(case: EchoCase) -> None:
     """In two processes, as when it is measured."""
     # As many idle connections as any machine allows.
     case = replace(case, idle=min(case.idle, 100))
-    sample = take_sample(case, "asyncio", 1, case.whole_batches(1))
-    assert sample.operations == case.connections
+    # Enough of them for the coarsest clock of CPU time.
+    operations = case.whole_batches(200)
+    sample = take_sample(case, "asyncio", 1, operations)
+    assert sample.operations == operations
     assert sample.amount > 0
 
 
