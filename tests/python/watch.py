@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,13 @@ def newly_opened(before: dict[int, str]) -> dict[int, str]:
     with a descriptor to be woken by: while there are any, such descriptors tell nothing.
     """
     opened = {fd: what for fd, what in open_descriptors().items() if fd not in before}
-    if _has_native_threads():
-        opened = {fd: what for fd, what in opened.items() if what != "anon_inode:[eventfd]"}
+    woken_by = {fd: what for fd, what in opened.items() if what == "anon_inode:[eventfd]"}
+    # A thread has its name when it has begun to run, which takes a while on a busy machine.
+    deadline = time.monotonic() + 2
+    while woken_by and not (have := _has_native_threads()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if woken_by and have:
+        opened = {fd: what for fd, what in opened.items() if fd not in woken_by}
     return opened
 
 
