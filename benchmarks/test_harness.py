@@ -86,7 +86,7 @@ def test_an_echo_case_brings_every_message_back(case: EchoCase) -> None:
     # As many idle connections as any machine allows.
     case = replace(case, idle=min(case.idle, 100))
     # Enough of them for the coarsest clock of CPU time.
-    operations = case.whole_batches(200)
+    operations = case.whole_batches(max(case.connections, 200))
     sample = take_sample(case, "asyncio", 1, operations)
     assert sample.operations == operations
     assert sample.amount > 0
