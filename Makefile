@@ -39,6 +39,8 @@ ENVIRONMENTS := $(VERSIONS:%=.venv/%/requirements.stamp)
 WHEELS := $(VERSIONS:%=.venv/%/wheel.stamp)
 PROCESSORS := $(shell nproc)
 RUN_JOBS = .venv/tools/bin/python scripts/run_jobs.py --at-once $(PROCESSORS)
+# Tests wait for clocks and for one another more than half of their time.
+RUN_TESTS = .venv/tools/bin/python scripts/run_jobs.py --at-once $$((2 * $(PROCESSORS)))
 
 ##@ To begin with
 .PHONY: help
@@ -66,7 +68,7 @@ demo: need-rust say-pythons .venv/$(PYTHON)/wheel.stamp ## Run a FastAPI service
 .PHONY: test
 test: build ## Run all tests: Rust, Python on every version, CPython's own suite
 	@scripts/need_cpython_tests.sh $(foreach version,$(VERSIONS),$(call python_of,$(version)))
-	@$(RUN_JOBS) rust '$(RUST_TESTS)' \
+	@$(RUN_TESTS) rust '$(RUST_TESTS)' \
 		$(foreach version,$(VERSIONS),python-$(version) '$(call PYTHON_TESTS,$(version))') \
 		$(foreach version,$(VERSIONS),conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1') \
 		$(foreach version,$(VERSIONS),installed-$(version) '$(call CONFORMANCE,$(version)) --jobs 1 --loop installed') \
@@ -79,12 +81,12 @@ test-rust: need-rust ## Run the Rust tests and the examples in the documentation
 
 .PHONY: test-python
 test-python: build ## Run the Python tests, on every version
-	@$(RUN_JOBS) $(foreach version,$(VERSIONS),python-$(version) '$(call PYTHON_TESTS,$(version))')
+	@$(RUN_TESTS) $(foreach version,$(VERSIONS),python-$(version) '$(call PYTHON_TESTS,$(version))')
 
 .PHONY: conformance
 conformance: build ## Run CPython's own asyncio tests on ferrio, on every version, without and with install()
 	@scripts/need_cpython_tests.sh $(foreach version,$(VERSIONS),$(call python_of,$(version)))
-	@$(RUN_JOBS) --show-from 'module ' $(foreach version,$(VERSIONS), \
+	@$(RUN_TESTS) --show-from 'module ' $(foreach version,$(VERSIONS), \
 		conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1' \
 		installed-$(version) '$(call CONFORMANCE,$(version)) --jobs 1 --loop installed')
 
