@@ -89,7 +89,8 @@ for kind, start_server in (("Protocol", serve_protocol), ("streams", serve_strea
             question=(
                 f"How many bytes does each of {CONNECTIONS:,} connections take in an echo server "
                 f"made with {kind}?\n\nResident memory of the server, without what the kernel "
-                "keeps for its sockets, before they connect and after each has echoed 1 KiB."
+                "keeps for its sockets, before they connect and after each has echoed 1 KiB. A few "
+                "others have come and gone before, so the pages of the code are not counted."
             ),
             unit=Unit.BYTES,
             batch=CONNECTIONS,

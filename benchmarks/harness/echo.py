@@ -23,6 +23,9 @@ from harness.sample import Sample, sample_at_rate
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
+FEW = 10
+"""Connections that show a server what it needs once."""
+
 BUILD_COMMAND = ["cargo", "build", "--quiet", "--release", "--package", "ferrio-load"]
 
 
@@ -90,7 +93,7 @@ def sample_echo(case: EchoCase, loop: str, target_ns: int, operations: int | Non
         server = stack.enter_context(Companion(server_command(case, loop)))
         address = server.expect("listening")[0]
         if case.idle:
-            stack.enter_context(idle_client(case, address))
+            stack.enter_context(connected(case, address, case.idle))
         client = stack.enter_context(Companion(client_command(case, address)))
         client.expect("ready")
 
@@ -105,24 +108,26 @@ def sample_echo(case: EchoCase, loop: str, target_ns: int, operations: int | Non
 
 
 @contextmanager
-def idle_client(case: EchoCase, address: str) -> Iterator[None]:
-    """Hold the case's idle connections, each of which has brought a message back."""
+def connected(case: EchoCase, address: str, connections: int) -> Iterator[None]:
+    """Hold so many more connections, each of which has brought a message back."""
     allow_many_files()
-    with Companion(client_command(case, address, connections=case.idle)) as client:
+    with Companion(client_command(case, address, connections=connections)) as client:
         client.expect("ready")
-        client.tell(f"run {case.idle}")
+        client.tell(f"run {connections}")
         client.expect("done")
         yield
 
 
 def sample_memory(case: EchoCase, loop: str) -> Sample:
-    """How much a server's memory grows with its connections, each of which is used."""
+    """How much a server's memory grows with its connections, each of which is used.
+
+    The pages of the code that the first connections run are no connection's: a few came before.
+    """
     with Companion(server_command(case, loop)) as server:
         address = server.expect("listening")[0]
+        with connected(case, address, FEW):
+            pass
         wall, before = time.perf_counter_ns(), resident_bytes(server.pid)
-        with Companion(client_command(case, address)) as client:
-            client.expect("ready")
-            client.tell(f"run {case.connections}")
-            client.expect("done")
+        with connected(case, address, case.connections):
             grown = resident_bytes(server.pid) - before
         return Sample(case.connections, grown, time.perf_counter_ns() - wall)
