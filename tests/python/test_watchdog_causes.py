@@ -260,7 +260,7 @@ def test_many_short_callbacks_that_starve_the_rest(tmp_path):
     assert report["site"]["function"] == "short"
     assert report["site"]["line"] == line_of(tmp_path, "sum(range(20_000))")
     turn = report["turn"]
-    assert turn["callbacks"] > 50
+    assert turn["callbacks"] > 10
     assert 0 < turn["seen"] <= turn["samples"]
     assert f"{turn['callbacks']} callbacks in one turn" in report["message"]
     assert f"in {turn['seen']} of {turn['samples']} samples" in report["message"]
