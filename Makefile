@@ -175,9 +175,13 @@ RUST_TESTS = $(if $(shell command -v cargo-nextest), \
 PYTHON_TESTS = .venv/$(1)/bin/python -m pytest --quiet tests/python tests/demo tests/conformance
 # asyncio is not what is tested here: on one version it shows that the tests are right.
 STRESS = $(if $(filter $(NEWEST),$(1)),,FERRIO_TEST_LOOPS=ferrio) .venv/$(1)/bin/python -m pytest --quiet tests/stress
-# Every test several times over, comparing what is in use. Not those that start programs.
+# Every test several times over, comparing what is in use. Not those of what programs print, which are
+# other processes, nor those of warnings, which pytest keeps.
 LEAKS = FERRIO_TEST_LOOPS=ferrio PYTHONPATH=tests/leaks .venv/$(1)/bin/python -m pytest --quiet -p repeat tests/python \
-	$(addprefix --ignore tests/python/,test_differential.py test_fork.py test_main_command.py)
+	$(PROGRAMS:%=--ignore tests/python/test_%.py) --ignore tests/python/test_lints.py \
+	--deselect tests/python/test_live_server.py::TestAskedForFromOutside
+PROGRAMS := differential examples examples_metrics fork inspect_socket main_command mistakes pytest_plugin top \
+	view_commands watchdog watchdog_causes watchdog_example
 # Python's allocator checks the bounds of what it has given, and a collection may come anywhere.
 MEMORY = FERRIO_TEST_LOOPS=ferrio PYTHONMALLOC=debug FERRIO_TEST_GC_THRESHOLD=1 \
 	.venv/$(1)/bin/python -m pytest --quiet tests/python
