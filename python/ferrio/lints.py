@@ -3,8 +3,9 @@
 Each is counted, goes to the logger ``ferrio.lint`` with where the task was made and by whom, and is
 a ``ferrio.LifecycleWarning`` besides, which nobody sees unless a filter asks for it:
 ``python -W error::RuntimeWarning`` makes errors of them (Python's ``-W`` knows no categories of
-other packages, so it cannot be given the name). ``FERRIO_LINTS=0`` in the
-environment switches them off.
+other packages, so it cannot be given the name), and a filter of the program's that names the
+category does. A program's ``simplefilter("error")`` does not: it was not written with ferrio in
+mind. ``FERRIO_LINTS=0`` in the environment switches them off.
 
 =========================  =====================================================================
 exception-never-retrieved  a task failed, and its last reference is gone
@@ -21,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import threading
 import warnings
 from collections import Counter
@@ -34,9 +36,6 @@ logger = logging.getLogger("ferrio.lint")
 class LifecycleWarning(RuntimeWarning):
     """Something in the life of a task that is nearly always a mistake."""
 
-
-# Behind all other filters: what is told of goes to the log, unless somebody wants the warning.
-warnings.filterwarnings("ignore", category=LifecycleWarning, append=True)
 
 _counts: Counter[str] = Counter()
 _counts_by_loop: dict[int, Counter[str]] = {}
@@ -87,10 +86,50 @@ def _announce(kind: str, message: str, site: task_views.Site | None, loop: Any) 
         if number is not None:
             _counts_by_loop.setdefault(number, Counter())[kind] += 1
     logger.warning("%s", message)
-    if site is None:
-        warnings.warn(message, LifecycleWarning, stacklevel=2)
-    else:
-        warnings.warn_explicit(message, LifecycleWarning, site.file, site.line)
+    if not any(action != "ignore" for action, _ in _filters()):
+        # Unlike other warnings these are in the log, which is enough.
+        return
+    try:
+        if site is None:
+            warnings.warn(message, LifecycleWarning, stacklevel=2)
+        else:
+            warnings.warn_explicit(message, LifecycleWarning, site.file, site.line)
+    except LifecycleWarning:
+        if _are_to_be_errors():
+            raise
+
+
+def _filters() -> list[tuple[str, type[Warning]]]:
+    """Return the actions and categories of the filters that these warnings meet."""
+    # In 3.14 a context may have filters of its own.
+    filters: Any = getattr(warnings, "_get_filters", lambda: warnings.filters)()
+    return [
+        (action, category)
+        for action, _, category, _, _ in filters
+        if issubclass(LifecycleWarning, category)
+    ]
+
+
+def _are_to_be_errors() -> bool:
+    """Whether the filter that made an error of the warning meant it.
+
+    Many a test suite makes errors of whatever anybody warns of. It has to do on ferrio's loop what
+    it does on asyncio's: a task's result is not to be replaced, nor ``close()`` to raise.
+    """
+    return any(
+        action == "error" and category is LifecycleWarning for action, category in _filters()
+    ) or any(_makes_errors(option) for option in sys.warnoptions)
+
+
+def _makes_errors(option: str) -> bool:
+    """Whether an argument of ``python -W`` makes errors of such warnings."""
+    action, _, category = (*option.split(":"), "", "")[:3]
+    # It may be abbreviated.
+    return "error".startswith(action.strip() or "?") and category.strip() in (
+        "",
+        Warning.__name__,
+        RuntimeWarning.__name__,
+    )
 
 
 def loop_is_closing(loop: Any) -> list[tuple[str, task_views.Site | None]]:

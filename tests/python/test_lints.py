@@ -11,6 +11,7 @@ import warnings
 import pytest
 
 import ferrio
+from ferrio import lints
 from watch import warnings_of
 
 MADE = r"made by user at .*test_lints\.py:\d+ in \S+"
@@ -124,6 +125,62 @@ def test_warnings_can_be_errors(told):
     with warnings.catch_warnings():
         warnings.simplefilter("error", ferrio.LifecycleWarning)
         ferrio.run(main())
+
+
+def test_filters_that_do_not_mean_them(told):
+    """Test suites make errors of all warnings, and do on ferrio what they do on asyncio."""
+
+    async def main(left):
+        task = asyncio.create_task(swallows())
+        left.append(asyncio.create_task(ferrio.sleep(50)))
+        await ferrio.sleep(0)
+        task.cancel()
+        return await task
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loop = ferrio.new_event_loop()
+        left = []
+        assert loop.run_until_complete(main(left)) == "done"
+        loop.close()
+    kinds = [message.partition(":")[0] for message in told()]
+    assert kinds[0] == "swallowed-cancellation"
+    assert "alive-at-close" in kinds
+    left[0]._log_destroy_pending = False
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("error", True),
+        ("e", True),
+        ("error::RuntimeWarning", True),
+        (" error : : Warning : : ", True),
+        ("error::DeprecationWarning", False),
+        ("error:text:DeprecationWarning:module:1", False),
+        ("always", False),
+        ("default::RuntimeWarning", False),
+        ("", False),
+    ],
+)
+def test_what_the_command_line_says(monkeypatch, option, meant):
+    monkeypatch.setattr(sys, "warnoptions", [option])
+    assert lints._are_to_be_errors() is meant
+
+
+def test_without_a_filter_nothing_is_shown(told):
+    async def main():
+        task = asyncio.create_task(swallows())
+        await ferrio.sleep(0)
+        task.cancel()
+        await task
+
+    with warnings.catch_warnings(record=True) as shown:
+        # As after an import of ferrio within such a block, which forgets any filters it made.
+        warnings.resetwarnings()
+        ferrio.run(main())
+    assert len(told()) == 2
+    assert shown == []
 
 
 def test_a_task_that_is_cancelled_in_vain(told):
