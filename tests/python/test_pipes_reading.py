@@ -151,6 +151,23 @@ def test_closing(loop, connect):
     assert connection.protocol.names == ["made", "lost"]
 
 
+@pytest.mark.parametrize("callback", ["made", "data", "eof", "lost"])
+def test_closing_in_every_callback(loop, connect, callback):
+    protocol = Recorder()
+    setattr(protocol, f"on_{callback}", lambda *_: protocol.transport.close())
+    pipe = pipe_to_read()
+    connect(pipe, protocol)
+    if callback != "made":
+        pipe.write(b"data")
+        pipe.close_peer()
+    run_until(loop, lambda: protocol.is_lost)
+    run_turns(loop, 3)
+    heard = {"made": 1, "data": 2, "eof": 3, "lost": 4}[callback]
+    assert protocol.names == ["made", "data", "eof"][:heard] + ["lost"]
+    assert protocol.lost_with is None
+    assert pipe.end.closed
+
+
 def test_what_data_received_raises_is_reported_and_nothing_else(loop, connect, reports):
     connection = connect()
 

@@ -282,6 +282,42 @@ def test_closing_in_connection_made(loop, connect, implementation):
     assert connection.pipe.end.closed
 
 
+@pytest.mark.parametrize("end", ["close", "abort", "write_eof"])
+@pytest.mark.parametrize("callback", ["made", "pause", "resume", "lost"])
+def test_ending_in_every_callback(loop, implementation, connect, callback, end):
+    """What was written is sent, unless it is given up."""
+    if not implementation.is_ferrio and callback != "pause":
+        pytest.skip("asyncio makes an end of it twice, and fails at the second")
+    protocol = Events()
+    setattr(protocol, f"on_{callback}", lambda *_: getattr(protocol.transport, end)())
+    connection = connect(protocol=protocol)
+    size = 1_000_000
+    received = []
+
+    def is_over():
+        received.append(len(connection.pipe.read() or b""))
+        if callback == "lost" and sum(received) == size:
+            connection.transport.close()
+        return protocol.is_lost
+
+    if callback != "made":
+        loop.call_soon(connection.transport.write, bytes(size))
+    run_until(loop, is_over)
+    run_turns(loop, 3)
+    assert protocol.names[0] == "made"
+    assert protocol.names.count("lost") == 1
+    assert protocol.lost_with is None
+    assert connection.pipe.end.closed
+    while data := connection.pipe.read():
+        received.append(len(data))
+    if callback == "made":
+        assert sum(received) == 0
+    elif (callback, end) == ("pause", "abort"):
+        assert 0 < sum(received) < size
+    elif (callback, end) != ("resume", "abort"):
+        assert sum(received) == size
+
+
 def test_a_blocking_reader_in_another_thread_is_not_waited_for(loop, connect):
     """Whoever shares the open file may make it blocking: others must be able to run then."""
     connection = connect()

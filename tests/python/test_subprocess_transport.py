@@ -106,6 +106,57 @@ def test_closing_kills(loop):
     run(loop, main())
 
 
+@pytest.mark.parametrize(
+    "callback",
+    ["connection_made", "pipe_data_received", "pipe_connection_lost", "process_exited", "lost"],
+)
+def test_closing_in_every_callback(loop, callback):
+    """The process is killed unless it has ended, and the protocol hears of both ends."""
+
+    class Closing(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            self.close_in("connection_made")
+
+        def pipe_data_received(self, fd, data):
+            super().pipe_data_received(fd, data)
+            self.close_in("pipe_data_received")
+
+        def pipe_connection_lost(self, fd, exc):
+            super().pipe_connection_lost(fd, exc)
+            self.close_in("pipe_connection_lost")
+
+        def process_exited(self):
+            super().process_exited()
+            self.close_in("process_exited")
+
+        def connection_lost(self, exc):
+            super().connection_lost(exc)
+            self.close_in("lost")
+
+        def close_in(self, name):
+            if name == callback:
+                self.transport.close()
+
+    async def main():
+        # What it would do if it went on: wait for ever, or exit once its standard input ends.
+        transport, protocol = await loop.subprocess_shell(Closing, "echo out; exec >&-; read line")
+        if callback in ("process_exited", "lost"):
+            transport.get_pipe_transport(0).close()
+        returncode = await protocol.lost
+        if callback in ("process_exited", "lost"):
+            assert returncode == 1
+        else:
+            # Its input ends when the transport closes the pipe, which it may see before SIGKILL.
+            assert returncode in (1, -signal.SIGKILL)
+        assert protocol.events.count("exited") == 1
+        assert protocol.events[-1] == ("lost", None)
+        assert protocol.events.count(("lost", None)) == 1
+        assert transport.is_closing()
+
+    run(loop, main())
+
+
 def test_closing_a_process_that_has_ended_unnoticed(loop, implementation):
     if not implementation.is_ferrio:
         pytest.skip("asyncio takes the exit status itself and then misses it")

@@ -369,6 +369,70 @@ def test_streams_that_the_kernel_refuses(implementation, number):
     assert output == "fine\n"
 
 
+ACCEPT_ERRORS = """
+async def main():
+    loop = asyncio.get_running_loop()
+    number = int(sys.argv[1])
+    reports = []
+    loop.set_exception_handler(lambda loop, context: reports.append(context))
+    asyncio.constants.ACCEPT_RETRY_DELAY = 0.02
+
+    async def greet(reader, writer):
+        writer.write(b"hello")
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0, backlog=1)
+    left.value = 3
+    for _ in range(2):
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        assert await reader.read() == b"hello"
+        writer.close()
+    server.close()
+    assert faults.counts() == {"accept4": 3}
+    for report in reports:
+        assert report["exception"].errno == number
+        assert report["message"].startswith(sys.argv[2])
+    print(len(reports))
+"""
+ACCEPT_BEFORE = """
+import ctypes, mmap
+left = ctypes.c_int.from_buffer(mmap.mmap(-1, 4))
+
+def accepting(call):
+    if left.value == 0:
+        return None
+    left.value -= 1
+    return -int(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        *(
+            (number, "socket.accept() out of system resource")
+            for number in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+        ),
+        (errno.ECONNABORTED, None),
+        (errno.EAGAIN, None),
+        (errno.EPERM, "Exception in callback"),
+        (errno.EPROTO, "Exception in callback"),
+    ],
+    ids=lambda value: errno.errorcode.get(value, "") if isinstance(value, int) else "",
+)
+def test_connections_that_the_kernel_refuses(implementation, number, message):
+    """Each refusal is told of once, unless it is no fault of the server's; it goes on serving."""
+    output = run_with(
+        "{'accept4': accepting}",
+        ACCEPT_ERRORS,
+        implementation,
+        str(number),
+        message or "",
+        before=ACCEPT_BEFORE,
+    )
+    assert output == ("3\n" if message else "0\n")
+
+
 PROCESSES = """
 import seccomp
 seccomp.refuse(syscall_faults.numbers()["pidfd_open"], int(sys.argv[1]))
