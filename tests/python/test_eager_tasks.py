@@ -282,6 +282,37 @@ def test_eager_start_without_a_running_loop(loop, implementation):
     assert loop.run_until_complete(task) == "result"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="create_task takes any keyword from 3.14")
+@pytest.mark.parametrize("ask", ["loop", "asyncio"])
+def test_keywords_of_create_task(loop, implementation, ask):
+    create_task = {"loop": loop.create_task, "asyncio": asyncio.create_task}[ask]
+    handed_on = []
+
+    def make(loop, coroutine, **keywords):
+        handed_on.append(keywords)
+        return implementation.Task(coroutine, loop=loop, **keywords)
+
+    async def main():
+        eager = create_task(give("eager"), eager_start=True, name="early")
+        lazy = create_task(give("lazy"), eager_start=False)
+        assert (eager.done(), eager.get_name(), lazy.done()) == (True, "early", False)
+        await lazy
+        coroutine = give("nothing")
+        with pytest.raises(TypeError, match="unexpected keyword argument 'unknown'"):
+            create_task(coroutine, unknown=1)
+        coroutine.close()
+        loop.set_task_factory(make)
+        context = contextvars.copy_context()
+        await create_task(give(1), eager_start=False, name="made", context=context)
+        assert handed_on == [{"eager_start": False, "name": "made", "context": context}]
+        loop.set_task_factory(asyncio.create_eager_task_factory(implementation.Task))
+        lazy = create_task(give("lazy"), eager_start=False)
+        assert not lazy.done()
+        await lazy
+
+    loop.run_until_complete(main())
+
+
 def test_task_group_and_gather_and_wait(eager_loop):
     async def waits(value):
         await asyncio.sleep(0)
