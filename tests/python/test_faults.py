@@ -471,6 +471,79 @@ def test_the_interpreter_exits_with_work_pending(implementation, work, end):
     assert "Fatal Python error" not in outcome.stderr
 
 
+IN_DAEMON_THREADS = {
+    "sleeps": "while True: await asyncio.sleep(0)",
+    "waits": "await asyncio.sleep(1000)",
+    "timers": "while True: await asyncio.sleep(0.0001)",
+    "callbacks": """
+        def again():
+            loop.call_soon(again)
+        again()
+        await asyncio.sleep(1000)
+    """,
+    "Python code": """
+        def again():
+            sum(range(1000))
+            loop.call_soon(again)
+        again()
+        await asyncio.sleep(1000)
+    """,
+    "a blocking call": """
+        loop.call_later(0.01, time.sleep, 0.5)
+        await asyncio.sleep(1000)
+    """,
+    "threads": "while True: await asyncio.to_thread(int)",
+    "tasks": """
+        async def nothing():
+            await asyncio.sleep(0)
+        while True:
+            await asyncio.gather(*[nothing() for _ in range(10)])
+    """,
+    "calls of sockets": """
+        one, other = socket.socketpair()
+        one.setblocking(False)
+        other.setblocking(False)
+        while True:
+            await loop.sock_sendall(one, b"x")
+            await loop.sock_recv(other, 1)
+    """,
+    "streams": """
+        async def echo(reader, writer):
+            while data := await reader.read(100):
+                writer.write(data)
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        while True:
+            writer.write(b"hello")
+            await reader.readexactly(5)
+    """,
+}
+
+
+@pytest.mark.parametrize("busy", IN_DAEMON_THREADS)
+def test_the_interpreter_exits_while_a_daemon_thread_runs_a_loop(implementation, busy):
+    """Up to 3.13 the thread is ended wherever it is, in the middle of a turn, too."""
+    program = "".join(
+        [
+            "import threading, time\n",
+            "async def main():\n",
+            "    loop = asyncio.get_running_loop()\n",
+            "    ready.set()\n",
+            textwrap.indent(textwrap.dedent(IN_DAEMON_THREADS[busy]), "    "),
+            "\nready = threading.Event()\n",
+            "threading.Thread(target=lambda: run(main()), daemon=True).start()\n",
+            "ready.wait(60)\n",
+            "time.sleep(float(sys.argv[1]))\n",
+            "print('end')\n",
+        ]
+    )
+    # At several moments of what it does.
+    for delay in 0, 0.02, 0.0501:
+        outcome = run_child(program, implementation, str(delay))
+        assert (outcome.returncode, outcome.stdout) == (0, "end\n"), outcome.stderr
+        assert "FATAL" not in outcome.stderr
+
+
 def test_a_storm_of_signals_from_a_thread(loop):
     calls = 0
 

@@ -10,8 +10,8 @@ use ferrio_inspect::{Counters, Doing, Heartbeat};
 use super::recorder::Recorder;
 use super::{Entry, EventLoop};
 use crate::ffi::{
-    Context, Object, Outcome, Own, Raised, This, released, sys, text, thread_number,
-    thread_state_address,
+    Context, Object, Outcome, Own, Raised, This, in_daemon_thread, released, sys, text,
+    thread_number, thread_state_address,
 };
 use crate::future::Watcher;
 use crate::handle::{Handle, describe_callback, only_ordinary};
@@ -59,7 +59,7 @@ impl This<'_, EventLoop> {
             found_event: false,
             recorder: None,
         };
-        let outcome = alive.core.run(&mut run);
+        let outcome = in_daemon_thread(|| alive.core.run(&mut run));
         run.recorded(|recorder| recorder.tape().stop());
         drop(run);
         alive.record.counters.end_run(now_ns());

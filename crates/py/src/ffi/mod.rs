@@ -28,6 +28,7 @@ mod cell;
 mod changeable;
 mod context;
 mod coroutine_origin;
+mod daemon_threads;
 mod exception;
 mod frames;
 mod free_list;
@@ -57,6 +58,7 @@ pub(crate) use cell::{ObjectCell, Slot};
 pub(crate) use changeable::remember_classes;
 pub(crate) use context::{Context, learn_context_place};
 pub(crate) use coroutine_origin::{is_origin_tracked, learn_origin_depth, origin};
+pub(crate) use daemon_threads::in_daemon_thread;
 pub(crate) use exception::{Outcome, Raised, SavedException, handling};
 pub(crate) use frames::{
     Frame, Spot, code_address, code_of, is_generator, learn_frames, line_of, running_spots,
@@ -82,8 +84,8 @@ pub(crate) use socket_object::{
 };
 use threads::guard_optional;
 pub(crate) use threads::{
-    attached, guard, guard_status, has_other_threads, recursive, released, thread_id,
-    thread_number, thread_state_address,
+    attached, guard, guard_status, has_other_threads, is_finalizing, recursive, released,
+    thread_id, thread_number, thread_state_address,
 };
 pub(crate) use tls::{FreshBytes, MemoryBio, SslSocket, build_window, learn_tls_types};
 pub(crate) use type_builder::{TypeBuilder, set_metaclass};

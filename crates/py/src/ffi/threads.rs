@@ -125,6 +125,24 @@ pub(crate) fn has_other_threads() -> bool {
     }
 }
 
+/// Whether the interpreter is going down: no stack can be extracted any more, and a daemon thread
+/// that lets go of the interpreter will not have it again.
+pub(crate) fn is_finalizing() -> bool {
+    #[cfg(Py_3_13)]
+    // SAFETY: a question that may always be asked.
+    unsafe {
+        sys::Py_IsFinalizing() != 0
+    }
+    #[cfg(not(Py_3_13))]
+    {
+        unsafe extern "C" {
+            fn _Py_IsFinalizing() -> c_int;
+        }
+        // SAFETY: a question that may always be asked; the name before 3.13.
+        unsafe { _Py_IsFinalizing() != 0 }
+    }
+}
+
 /// Where CPython keeps the state of this thread: for those who look at it from outside.
 pub(crate) fn thread_state_address() -> usize {
     // SAFETY: the thread holds the interpreter; only the address is taken.

@@ -27,8 +27,8 @@ pub(crate) use watcher::Watcher;
 use crate::combinators::GatheringFuture;
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{
-    FreeList, Native, Object, ObjectCell, Outcome, Own, Raised, This, TypeObject, Visitor, sys,
-    text,
+    FreeList, Native, Object, ObjectCell, Outcome, Own, Raised, This, TypeObject, Visitor,
+    is_finalizing, sys, text,
 };
 use crate::imports::imports;
 use crate::task::{Task, TaskCallback};
@@ -315,7 +315,7 @@ impl This<'_, Future> {
         };
         self.native_loop.set(native.is_some());
         self.event_loop.set(event_loop);
-        if debug && !finalizing() {
+        if debug && !is_finalizing() {
             self.record_source()?;
         }
         Ok(())
@@ -646,22 +646,5 @@ fn refuses_stop_iteration() -> bool {
         (3, 11, patch) => patch < 8,
         (3, 12, patch) => patch < 2,
         _ => false,
-    }
-}
-
-/// Whether the interpreter is going down, when no stack can be extracted any more.
-fn finalizing() -> bool {
-    #[cfg(Py_3_13)]
-    // SAFETY: a question that may always be asked.
-    unsafe {
-        sys::Py_IsFinalizing() != 0
-    }
-    #[cfg(not(Py_3_13))]
-    {
-        unsafe extern "C" {
-            fn _Py_IsFinalizing() -> c_int;
-        }
-        // SAFETY: a question that may always be asked; the name before 3.13.
-        unsafe { _Py_IsFinalizing() != 0 }
     }
 }

@@ -25,7 +25,8 @@ pub(crate) use python::{build, ticket_object};
 
 use crate::event_loop::{Entry, EventLoop};
 use crate::ffi::{
-    Native, Object, ObjectCell, Outcome, Raised, This, TypeObject, Visitor, released, text,
+    Native, Object, ObjectCell, Outcome, Raised, This, TypeObject, Visitor, in_daemon_thread,
+    released, text,
 };
 
 /// The queue of jobs of one event loop, and the threads that do them.
@@ -156,6 +157,10 @@ impl This<'_, ThreadPool> {
 
     /// A thread's life: does jobs until the pool is shut down.
     fn work(self) -> Outcome<()> {
+        in_daemon_thread(|| self.do_jobs())
+    }
+
+    fn do_jobs(self) -> Outcome<()> {
         let shared = Arc::clone(self.shared()?);
         shared.jobs.thread_began();
         // Whether the loop has to be woken for what it was handed.
