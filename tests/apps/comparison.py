@@ -27,6 +27,8 @@ class Comparison:
     ferrio: LoopRun
     failures: list[Difference] = field(default_factory=list)
     """Pass on asyncio and not on ferrio, twice."""
+    differing: list[str] = field(default_factory=list)
+    """Differ, and are to be run again."""
     flaky: list[Difference] = field(default_factory=list)
     """Did the first time and not the second, or failed on asyncio the second time."""
     known: list[tuple[str, Known]] = field(default_factory=list)
@@ -43,7 +45,7 @@ class Comparison:
 def compare(
     library: Library, known: list[Known], on_asyncio: Supervisor, on_ferrio: Supervisor
 ) -> Comparison:
-    """Run the tests on both loops, those that differ once more, and judge."""
+    """Run the tests on both loops, and say which differ."""
     comparison = Comparison(library, on_asyncio.run(), on_ferrio.run())
     check_loops(comparison)
     for run in (comparison.asyncio, comparison.ferrio):
@@ -64,19 +66,16 @@ def compare(
         if test not in comparison.asyncio.outcomes and outcome.outcome == FAILED
     ]
     mine = [entry for entry in known if entry.library == library.name]
-    unknown = []
     for test in differing:
         entry = next((entry for entry in mine if fnmatchcase(test, entry.test)), None)
         if entry is None:
-            unknown.append(test)
+            comparison.differing.append(test)
         else:
             comparison.known.append((test, entry))
     used = {entry for _, entry in comparison.known}
     comparison.problems += [
         f"known.toml: {entry.test} did not fail" for entry in mine if entry not in used
     ]
-    if unknown:
-        judge_again(comparison, unknown, on_asyncio.run(unknown), on_ferrio.run(unknown))
     return comparison
 
 
@@ -88,11 +87,12 @@ def check_loops(comparison: Comparison) -> None:
         comparison.problems.append("ferrio's loop never ran")
 
 
-def judge_again(
-    comparison: Comparison, tests: list[str], asyncio: LoopRun, ferrio: LoopRun
-) -> None:
-    """Say of each test that differed whether it differs again."""
-    for test in tests:
+def judge_again(comparison: Comparison, on_asyncio: Supervisor, on_ferrio: Supervisor) -> None:
+    """Run what differed once more, and say of each test whether it differs again."""
+    if not comparison.differing:
+        return
+    asyncio, ferrio = on_asyncio.run(comparison.differing), on_ferrio.run(comparison.differing)
+    for test in comparison.differing:
         first = comparison.ferrio.outcomes.get(test)
         standard, second = asyncio.outcomes.get(test), ferrio.outcomes.get(test)
         text = second.text if second is not None else ""

@@ -39,10 +39,10 @@ class Library:
     """Tests that run on neither loop: a regular expression of their ids, and why."""
     without_root: bool = False
     """Whether the tests refuse to be run by root."""
-    test_seconds: float = 60
+    test_seconds: float = 120
     """For one test, at most."""
-    seconds: float = 420
-    """For all tests on one loop, at most."""
+    seconds: float = 1200
+    """For all tests on one loop, at most: many times what they take, for a machine that is busy."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
     python tests/apps/run.py [LIBRARY …]
 
 Needs an importable ``ferrio``, the package index (the first time) and the servers that the
-libraries talk to. A test that passes on asyncio and fails on ferrio is run once more on both;
-if it does so again, this exits with 1, and with 2 when something could not be run at all.
+libraries talk to. A test that passes on asyncio and fails on ferrio is run once more on both, when
+nothing else is run; if it does so again, this exits with 1, and with 2 when something could not be
+run at all.
 ``README.md`` beside this file says more.
 """
 
@@ -20,7 +21,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from comparison import Comparison, compare
+from comparison import Comparison, compare, judge_again
 from environments import BUILD, VERSION, CannotPrepare, copy_ferrio, prepare
 from library import InvalidList, Known, Library, load_known, load_libraries
 from report import as_json, details, table
@@ -92,7 +93,7 @@ def run_libraries(
                 comparisons.append(comparison)
                 print(
                     f"[{len(comparisons)}/{len(libraries)}] {comparison.library.name}:"
-                    f" {'ok' if comparison.is_good else 'FAILED'}",
+                    f" {state_of(comparison)}",
                     flush=True,
                 )
         except BaseException:
@@ -100,19 +101,36 @@ def run_libraries(
             stopping.set()
             pool.shutdown(cancel_futures=True)
             raise
+    # One after the other: what failed because others had the processors has them for itself now.
+    for comparison in comparisons:
+        if comparison.differing:
+            judge_again(comparison, *supervisors(comparison.library, ferrio))
+            print(f"{comparison.library.name}, again: {state_of(comparison)}", flush=True)
     return comparisons
 
 
 def run_library(library: Library, known: list[Known], ferrio: Path) -> Comparison:
     """Run a library's tests on both loops, one after the other, and compare."""
-    installation = prepare(library)
     began = time.monotonic()
+    comparison = compare(library, known, *supervisors(library, ferrio))
+    print(f"{library.name}: {time.monotonic() - began:.0f} s", flush=True)
+    return comparison
+
+
+def supervisors(library: Library, ferrio: Path) -> tuple[Supervisor, Supervisor]:
+    """Return who runs a library's tests on asyncio and on ferrio."""
+    installation = prepare(library)
     on_asyncio, on_ferrio = (
         Supervisor(library, installation, loop, ferrio) for loop in ("asyncio", "ferrio")
     )
-    comparison = compare(library, known, on_asyncio, on_ferrio)
-    print(f"{library.name}: {time.monotonic() - began:.0f} s", flush=True)
-    return comparison
+    return on_asyncio, on_ferrio
+
+
+def state_of(comparison: Comparison) -> str:
+    """Say what has come of a library so far."""
+    if not comparison.is_good:
+        return "FAILED"
+    return f"{len(comparison.differing)} to be run again" if comparison.differing else "ok"
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ SKIPPED = "skipped"
 
 RESTARTS = 10
 """How many tests may hang or crash before the rest is given up."""
-SECONDS_TO_START = 120
+SECONDS_TO_START = 300
 """For imports and collection, before the first test and after the last."""
 POLL_SECONDS = 0.1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comparison import Comparison, compare
+from comparison import Comparison, compare, judge_again
 from environments import Installation
 from library import InvalidList, Known, Library, load_known, load_libraries
 from report import as_json, details, table
@@ -147,6 +147,13 @@ def test_differences_are_found_and_what_is_flaky_is_told_apart(place: Path) -> N
     (place / "mark").unlink(missing_ok=True)
     on_asyncio_after_ferrio = Recalled(on_asyncio, place / "mark")
     comparison = compare(library, [entry, stale], on_asyncio_after_ferrio, on_ferrio)
+    assert names(comparison.differing) == {
+        "test_fails_on_ferrio_only",
+        "test_fails_on_ferrio_once",
+        "test_method",
+    }
+    assert not comparison.failures
+    judge_again(comparison, on_asyncio_after_ferrio, on_ferrio)
     assert names([one.test for one in comparison.failures]) == {
         "test_fails_on_ferrio_only",
         "test_method",
