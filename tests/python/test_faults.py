@@ -433,6 +433,51 @@ WORK = {
         reading = asyncio.create_task(streams[0].read())
         await asyncio.sleep(0)
     """,
+    "subprocesses and pipes": """
+        process = await asyncio.create_subprocess_exec("cat", stdin=-1, stdout=-1)
+        waiting = asyncio.create_task(process.wait())
+        reading = asyncio.create_task(process.stdout.read())
+        read, write = os.pipe()
+        pipe = await loop.connect_write_pipe(asyncio.Protocol, open(write, "wb", 0))
+        pipe[0].write(bytes(10_000_000))
+        await asyncio.sleep(0)
+    """,
+    "datagrams": """
+        one = await loop.create_datagram_endpoint(
+            asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+        )
+        for _ in range(10):
+            one[0].sendto(b"x", one[0].get_extra_info("sockname"))
+    """,
+    "generators and signals": """
+        async def numbers():
+            try:
+                while True:
+                    yield await asyncio.sleep(0, 1)
+            finally:
+                await asyncio.sleep(0)
+        generator = numbers()
+        await anext(generator)
+        loop.add_signal_handler(signal.SIGUSR1, list)
+        os.kill(os.getpid(), signal.SIGUSR1)
+    """,
+    "TLS": """
+        from package_support import tls_contexts
+        server_context, client_context = tls_contexts()
+        def serve(reader, writer):
+            writer.write(bytes(100_000))
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context)
+        address = server.sockets[0].getsockname()
+        streams = await asyncio.open_connection(
+            *address, ssl=client_context, server_hostname="localhost"
+        )
+        streams[1].write(bytes(10_000_000))
+        reading = asyncio.create_task(streams[0].read())
+        connecting = asyncio.create_task(
+            asyncio.open_connection(*address, ssl=client_context, server_hostname="localhost")
+        )
+        await streams[0].readexactly(10)
+    """,
     "lookups and threads": """
         lookup = asyncio.create_task(loop.getaddrinfo("localhost", 80))
         other = loop.run_in_executor(None, os.getpid)
