@@ -132,6 +132,8 @@ class Supervisor:
             "TMPDIR": str(scratch),
             "PYTHONPATH": os.pathsep.join(path),
             "PYTHONDONTWRITEBYTECODE": "1",
+            # Who does not end after the last test is to tell in the log what it waits for.
+            "PYTHONFAULTHANDLER": "1",
             "APPS_LOOP": self._loop,
             **{key: value.format_map(places) for key, value in self._library.environment.items()},
         }
@@ -211,7 +213,11 @@ class Child:
                 return "no time left"
             limit = SECONDS_TO_START if self._test is None else self._library.test_seconds
             if now - self._since > limit:
-                return f"not finished after {limit:.0f} s"
+                problem = f"not finished after {limit:.0f} s"
+                if self._finished is not None and (left := children_of(process.pid)):
+                    # Whoever has started them with multiprocessing waits for them at its end.
+                    problem += f", with children: {'; '.join(left)}"
+                return problem
         return None
 
     def _read_record(self) -> None:
@@ -274,6 +280,22 @@ def end(process: subprocess.Popen[bytes]) -> None:
     except ProcessLookupError:
         pass
     process.wait()
+
+
+def children_of(number: int) -> list[str]:
+    """Return the command lines of a process's children."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # After the name, which may have spaces: the state, and the parent.
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            if parent == number:
+                words = path.with_name("cmdline").read_bytes().split(b"\0")
+                lines.append(b" ".join(words).decode(errors="replace").strip())
+        except (FileNotFoundError, ProcessLookupError):
+            # It has ended meanwhile.
+            continue
+    return lines
 
 
 def without_root() -> list[str]:

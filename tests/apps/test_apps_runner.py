@@ -213,6 +213,25 @@ def test_a_run_has_a_limit_as_a_whole(place: Path) -> None:
     assert any("not finished after 4 s" in problem for problem in run.problems)
 
 
+def test_a_process_that_does_not_end_tells_why(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a test leaves a child behind that multiprocessing waits for."""
+    monkeypatch.setattr("supervisor.SECONDS_TO_START", 10)
+    (place / "suite" / "test_sample.py").write_text(
+        "import multiprocessing, time\n"
+        "def test_leaves_a_child():\n"
+        "    multiprocessing.get_context('spawn').Process(target=time.sleep, args=(100,)).start()\n"
+    )
+    _, on_asyncio, _ = sample(place)
+    run = on_asyncio.run()
+    assert run.count(PASSED) == 1
+    (problem,) = (problem for problem in run.problems if "outside of any test" in problem)
+    assert problem.startswith("not finished after 10 s, with children: ")
+    assert "multiprocessing" in problem
+    assert "_exit_function" in (place / "logs" / "asyncio.log").read_text()
+
+
 def test_an_outcome_that_nobody_reported_is_no_pass() -> None:
     comparison = Comparison(
         Library("sample", "sample", "1", ""),
