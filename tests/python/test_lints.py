@@ -168,6 +168,24 @@ def test_what_the_command_line_says(monkeypatch, option, meant):
     assert lints._are_to_be_errors() is meant
 
 
+def test_telling_that_fails_is_not_the_tasks_failure(told, monkeypatch):
+    class Nameless(ferrio.Task):
+        def get_name(self):
+            raise ZeroDivisionError("no name")
+
+    async def main():
+        task = Nameless(swallows(), loop=asyncio.get_running_loop())
+        await ferrio.sleep(0)
+        task.cancel()
+        return await task
+
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    assert ferrio.run(main()) == "done"
+    assert [str(one.exc_value) for one in unraisable] == ["no name"]
+    assert told() == []
+
+
 def test_without_a_filter_nothing_is_shown(told):
     async def main():
         task = asyncio.create_task(swallows())

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 
 use super::Task;
-use crate::ffi::{Object, Outcome, This, interned, none, text};
+use crate::ffi::{Object, Outcome, Raised, This, interned, none, sys, text};
 use crate::imports::module;
 
 /// So many cancellations that a task went on after are told of.
@@ -52,7 +52,7 @@ impl This<'_, Task> {
     /// The coroutine has returned.
     ///
     /// # Errors
-    /// The warning, where warnings are errors.
+    /// The warning, where it is to be an error, and what has to leave the loop.
     #[inline]
     pub(super) fn check_swallowed(self) -> Outcome<()> {
         if self.cancellations.0.get() == 0 {
@@ -66,12 +66,21 @@ impl This<'_, Task> {
         if self.value().cancel_requests.get() == 0 || !are_lints_on() {
             return Ok(());
         }
-        tell(
+        let told = tell(
             "swallowed-cancellation",
             &self.object(),
             "was cancelled, caught CancelledError and returned as if nothing were; \
             raise it again, or call uncancel()",
-        )
+        );
+        match told {
+            // A handler of the log that fails, or a name that cannot be had: its result is the task's
+            // all the same. An interrupt goes where it goes out of any other code.
+            Err(raised) if is_failure(&raised) => {
+                raised.report_unraisable(&self.object());
+                Ok(())
+            }
+            told => told,
+        }
     }
 
     /// Nobody will ever retrieve its exception.
@@ -140,6 +149,12 @@ impl This<'_, Task> {
         let id = Object::from_i64(origin.id().cast_signed())?;
         Object::tuple(&[&id, &site, &text(kind)?, &name, &task])
     }
+}
+
+/// Whether telling has failed, and is neither an error by a filter's wish nor to leave the loop.
+fn is_failure(raised: &Raised) -> bool {
+    // SAFETY: built-in classes.
+    unsafe { raised.matches(sys::PyExc_Exception) && !raised.matches(sys::PyExc_Warning) }
 }
 
 /// `ferrio.lints._tell(kind, task, words)`.
