@@ -47,7 +47,7 @@ RUN_TESTS = .venv/tools/bin/python scripts/run_jobs.py --at-once $$((2 * $(PROCE
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z0-9.-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+		/^[a-z0-9.-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: python-3.14
 python-3.14: ## Make a CPython 3.14 in build/ out of Debian's packages (downloads 40 MB, needs no root): the other targets use it
@@ -139,6 +139,18 @@ format: .venv/tools/requirements.stamp ## Format the sources of both languages
 .PHONY: bench
 bench: need-rust .venv/bench-$(PYTHON)/wheel.stamp ## Compare with asyncio, uvloop and others: CPU time per operation (BENCH="--quick --cases 'echo-*'" PYTHON=3.14)
 	@.venv/bench-$(PYTHON)/bin/python benchmarks/run.py $(BENCH)
+
+.PHONY: bench-price
+bench-price: need-rust .venv/bench-$(PYTHON)/wheel.stamp ## Measure what it costs that ferrio watches, registers and records (BENCH=--quick)
+	@.venv/bench-$(PYTHON)/bin/python benchmarks/run.py --price $(BENCH)
+
+.PHONY: bench-detection
+bench-detection: need-rust .venv/bench-$(PYTHON)/wheel.stamp ## See how soon the watchdog names five kinds of blocks (BENCH="--tries 20")
+	@.venv/bench-$(PYTHON)/bin/python benchmarks/detection.py $(BENCH)
+
+.PHONY: bench-healthy
+bench-healthy: need-rust .venv/bench-$(PYTHON)/wheel.stamp ## See that the watchdog leaves a loaded service alone on a noisy machine (BENCH="--minutes 2")
+	@.venv/bench-$(PYTHON)/bin/python benchmarks/healthy.py $(BENCH)
 
 .PHONY: docs
 docs: need-rust ## Build the documentation of the Rust crates

@@ -3,6 +3,7 @@
     python benchmarks/run.py                      all cases on every loop that is installed
     python benchmarks/run.py --cases 'echo-*'     some cases (shell patterns; --list names them)
     python benchmarks/run.py --loops uvloop,ferrio --quick
+    python benchmarks/run.py --price              only what ferrio's watching over itself costs
     python benchmarks/run.py --growth             also how costs grow, up to 100,000 of a kind
     python benchmarks/run.py --record             also write benchmarks/record/
     python benchmarks/run.py --show FILE          print a record again
@@ -25,7 +26,15 @@ from harness.case import Case, EchoCase, ServiceCase, WebCase, registered
 from harness.echo import build_load_client
 from harness.loops import LOOPS, LoopMissing
 from harness.record import Record, file_stem, make_record, read, stolen_ticks, write
-from harness.report import bars_table, failures, figure, heading, idle_servers, results_table
+from harness.report import (
+    bars_table,
+    failures,
+    figure,
+    heading,
+    idle_servers,
+    price_table,
+    results_table,
+)
 from harness.schedule import Series, run_rounds
 from harness.service import service_python
 from harness.web import missing
@@ -44,7 +53,8 @@ def main() -> int:
         return 0
     record = read(arguments.show) if arguments.show else measure(arguments)
     bars = read_bars()
-    print(heading(record), results_table(record), bars_table(record, bars), sep="\n\n")
+    parts = heading(record), results_table(record), price_table(record), bars_table(record, bars)
+    print(*filter(None, parts), sep="\n\n")
     for idle in idle_servers(record):
         tell(f"noisy: {idle}")
     for failure in failures(record):
@@ -78,6 +88,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--growth", action="store_true", help="the growth rows as well, which take long"
     )
+    parser.add_argument(
+        "--price", action="store_true", help="only the cases about what telling costs"
+    )
     parser.add_argument("--loops", help="loops, comma-separated; default: all that are installed")
     parser.add_argument("--rounds", type=int, help="samples of each case on each loop (5)")
     parser.add_argument("--target-ms", type=int, help="CPU time of a sample (300)")
@@ -86,6 +99,8 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--picture", type=Path, help="draw into this SVG or PNG file as well")
     parser.add_argument("--show", type=Path, help="print this record instead of measuring")
     arguments = parser.parse_args(words)
+    if arguments.price and not arguments.cases:
+        arguments.cases = "price-*"
     arguments.rounds = arguments.rounds or (2 if arguments.quick else 5)
     arguments.target_ms = arguments.target_ms or (100 if arguments.quick else 300)
     return arguments

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import cases.echo
 import run
-from harness import echo, record
+from harness import echo, record, schedule
 from harness.bars import INSTALLED, Bar, read_bars
 from harness.case import (
     Case,
@@ -33,9 +33,9 @@ from harness.case import (
 from harness.loops import FLOOR, LOOPS, Loop, LoopMissing
 from harness.processes import Companion, ProcessFailed, process_cpu_ns, worker_command
 from harness.record import CaseRecord, Record, essence
-from harness.report import bars_table, figure, mark, results_table
+from harness.report import bars_table, figure, mark, price_table, results_table
 from harness.sample import Sample, calibrate, sample_in_this_process
-from harness.schedule import Series, contestants, run_rounds, take_sample
+from harness.schedule import PRICE_SAMPLES, Series, contestants, run_rounds, take_sample
 from harness.service import LINE
 from harness.summary import summarize
 from harness.web import ask_count, check_answer, check_report, missing
@@ -189,6 +189,38 @@ def test_connections_without_a_loop_take_part_where_there_are_some() -> None:
     loops = ["uvloop", "aiofastnet"]
     assert contestants(cases["gather-100"], loops) == ["uvloop"]
     assert contestants(cases["echo-protocol-1k-1"], loops) == [*loops, FLOOR]
+
+
+def test_the_variants_take_part_in_the_price_alone() -> None:
+    """And nobody else does."""
+    cases = registered()
+    assert contestants(cases["sleep-100"], LOOPS) == contestants(
+        cases["sleep-100"], [name for name in LOOPS if not LOOPS[name].price_only]
+    )
+    priced = ["ferrio", "ferrio-off", "ferrio-watchdog", "ferrio-trace"]
+    assert contestants(cases["price-sleep-100"], LOOPS) == priced
+    assert contestants(cases["price-echo-protocol-1k-100"], LOOPS) == priced
+
+
+def test_a_price_is_sampled_forth_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several times a round, so that a drift of the machine hits all alike."""
+    monkeypatch.setattr(schedule, "take_sample", lambda *arguments: Sample(1, 1, 1))
+    case, order = registered()["price-sleep-100"], []
+    run_rounds(
+        [case], ["ferrio", "ferrio-off"], 1, 1, lambda _round, _case, loop, _: order.append(loop)
+    )
+    assert order == ["ferrio", "ferrio-off", "ferrio-off", "ferrio"] * (PRICE_SAMPLES // 2)
+
+
+def test_a_recorded_loop_is_recorded_while_it_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker itself sees to that, and fails otherwise."""
+    pytest.importorskip("ferrio")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+    sample = take_sample(registered()["price-sleep-100"], "ferrio-trace", 1_000_000, 200)
+    assert sample.operations == 200
 
 
 def test_only_the_process_that_measures_installs() -> None:
@@ -510,9 +542,34 @@ def test_the_tables_show_figure_ratio_and_bar(a_record: Record) -> None:
     assert "1 of 3 met, 1 not measured" in lines
 
 
+def test_a_bar_may_be_met_by_a_small_difference(a_record: Record) -> None:
+    """uvloop takes 50, 110 and 160 ns more than ferrio in the three rounds."""
+    bar = Bar("a-case", 0.1, "ferrio", "uvloop")
+    assert bar.is_met(a_record.cases) is False
+    assert replace(bar, or_more_by=109).is_met(a_record.cases) is False
+    assert replace(bar, or_more_by=110).is_met(a_record.cases) is True
+    assert "+110.0 ns" in bars_table(a_record, [replace(bar, or_more_by=110)])
+
+
+def test_the_price_has_a_table_of_its_own(a_record: Record) -> None:
+    """In which ferrio is compared with itself; the other table has no such column."""
+    case = replace(
+        a_record.cases[0],
+        name="price-a-case",
+        title="a price",
+        series={"ferrio": series(1020, 2000, 4000), "ferrio-off": series(1000, 2000, 4000)},
+    )
+    both = replace(a_record, cases=[*a_record.cases, case])
+    assert results_table(both) == results_table(a_record)
+    assert price_table(a_record) == ""
+    heading, _, columns, row = price_table(both).splitlines()
+    assert columns.split() == ["ferrio-off", "ferrio"]
+    assert row.split() == ["a", "price", "200", "ns", "1.000", "200", "ns", "1.000"]
+
+
 def test_what_was_not_measured_is_not_met() -> None:
     """Nor missed."""
-    assert mark(Bar("a-case", 1, "uvloop"), None) == "? not measured"
+    assert mark(None) == "? not measured"
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,12 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import cases  # noqa: F401  (registers the cases)
 from harness.case import EchoCase, Serve, WebCase, registered
-from harness.loops import LOOPS
+from harness.loops import LOOPS, Loop
 from harness.processes import allow_many_files
 from harness.sample import sample_in_this_process
 
@@ -29,6 +31,7 @@ def main() -> None:
     arguments = parse(sys.argv[1:])
     case = registered()[arguments.case]
     loop = LOOPS[arguments.loop]
+    loop.prepare()
     factory = loop.factory()
     loop.begin()
     if arguments.cpu is not None:
@@ -37,7 +40,7 @@ def main() -> None:
         age_the_heap()
     if arguments.command == "serve":
         allow_many_files()
-        with asyncio.Runner(loop_factory=factory) as runner:
+        with asyncio.Runner(loop_factory=factory) as runner, recorded(loop, runner):
             match case:
                 case EchoCase():
                     runner.run(serve(case))
@@ -47,7 +50,11 @@ def main() -> None:
                     raise SystemExit(f"{case.name} has no server")
         return
     sample = sample_in_this_process(
-        case, factory, arguments.target_ms * 1_000_000, arguments.operations
+        case,
+        factory,
+        arguments.target_ms * 1_000_000,
+        arguments.operations,
+        around=lambda runner: recorded(loop, runner),
     )
     print("sample", sample.operations, sample.amount, sample.wall_ns)
 
@@ -62,6 +69,17 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--operations", type=int)
     parser.add_argument("--cpu", type=int)
     return parser.parse_args(words)
+
+
+@contextmanager
+def recorded(loop: Loop, runner: asyncio.Runner) -> Iterator[None]:
+    """Have the runner's loop recorded meanwhile, if that is how it is measured."""
+    # Only loops that exist are.
+    runner.get_loop()
+    recording = loop.record()
+    yield
+    if recording is not None:
+        recording.end()
 
 
 async def serve(case: EchoCase) -> None:

@@ -14,5 +14,6 @@ from cases import (
     service,
     lifecycle,
     memory,
+    price,
     growth,
 )

@@ -40,17 +40,36 @@ class Bar:
     """The loop that the figure is divided by; None when it is taken as it is."""
     runner: str = RUNNER
     """The loop that must reach it."""
+    or_more_by: float | None = None
+    """With a baseline: so much more, in the case's unit, is good enough as well."""
 
     def measured(self, cases: Iterable[Measured]) -> float | None:
         """The figure: a median over all rounds; None when it was not measured."""
+        summary = self._summary(cases)
+        if summary is None:
+            return None
+        if self.baseline is None:
+            return summary.median
+        return summary.ratio.median if summary.ratio else None
+
+    def is_met(self, cases: Iterable[Measured]) -> bool | None:
+        """Whether it is reached; None when it was not measured."""
+        summary = self._summary(cases)
+        if summary is None or (self.baseline is not None and summary.ratio is None):
+            return None
+        if summary.ratio is None:
+            return summary.median <= self.at_most
+        return summary.ratio.median <= self.at_most or (
+            self.or_more_by is not None and summary.ratio.more <= self.or_more_by
+        )
+
+    def _summary(self, cases: Iterable[Measured]) -> Summary | None:
         for case in cases:
             if case.name == self.case:
                 summary = case.summary(self.runner, self.baseline or "")
-                if summary is None:
-                    return None
-                if self.baseline is None:
-                    return summary.median
-                return summary.ratio.median if summary.ratio else None
+                if summary is not None and self.baseline is None:
+                    return Summary(summary.median, summary.best, None)
+                return summary
         return None
 
 
@@ -59,6 +78,12 @@ def read_bars(path: Path = BARS) -> list[Bar]:
     with path.open("rb") as file:
         content = tomllib.load(file)
     return [
-        Bar(bar["case"], bar["at_most"], bar.get("baseline"), bar.get("runner", RUNNER))
+        Bar(
+            bar["case"],
+            bar["at_most"],
+            bar.get("baseline"),
+            bar.get("runner", RUNNER),
+            bar.get("or_more_by"),
+        )
         for bar in content["bar"]
     ]

@@ -64,6 +64,8 @@ class Case:
     """
     growth: bool = False
     """Whether it is one of a row of cases that show how a cost grows; run when asked for."""
+    priced: bool = False
+    """Whether it compares ferrio with itself, with more and with less of what it tells."""
 
     def whole_batches(self, operations: float) -> int:
         """`operations`, raised to the next multiple of the batch; at least one batch."""

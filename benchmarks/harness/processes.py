@@ -37,9 +37,14 @@ def worker_command(*arguments: str) -> list[str]:
 
 
 def measured_environment() -> dict[str, str]:
-    """This process's environment without what would change the figures."""
+    """This process's environment without what would change the figures.
+
+    What switches something of ferrio's on or off is among that.
+    """
     return {
-        name: value for name, value in os.environ.items() if name not in CHANGES_THE_MEASUREMENT
+        name: value
+        for name, value in os.environ.items()
+        if name not in CHANGES_THE_MEASUREMENT and not name.startswith("FERRIO_")
     }
 
 

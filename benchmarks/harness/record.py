@@ -41,6 +41,11 @@ class CaseRecord:
     question: str
     series: dict[str, Series]
 
+    @property
+    def priced(self) -> bool:
+        """Whether it compares ferrio with ferrio."""
+        return any(LOOPS[loop].price_only for loop in self.series if loop in LOOPS)
+
     def summary(self, loop: str, baseline: str) -> Summary | None:
         """What a loop's samples come to; None without any."""
         if loop not in self.series:
@@ -58,7 +63,7 @@ class Record:
     """Short hash, with `+changes` when tracked files differed from it."""
     machine: dict[str, Any]
     versions: dict[str, str]
-    """Of each loop that took part."""
+    """Of each loop that took part; ferrio's variants are ferrio."""
     settings: dict[str, Any]
     cases: list[CaseRecord]
 
@@ -83,7 +88,7 @@ def make_record(
         taken_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         commit=commit(),
         machine=machine(),
-        versions={loop: LOOPS[loop].version() for loop in loops},
+        versions={loop: LOOPS[loop].version() for loop in loops if not LOOPS[loop].price_only},
         settings=settings,
         cases=[
             CaseRecord(
@@ -181,7 +186,9 @@ def _to_json(record: Record, bars: Sequence[Bar]) -> dict[str, Any]:
                 "runner": bar.runner,
                 "baseline": bar.baseline,
                 "at_most": bar.at_most,
+                "or_more_by": bar.or_more_by,
                 "measured": bar.measured(record.cases),
+                "met": bar.is_met(record.cases),
             }
             for bar in bars
         ],

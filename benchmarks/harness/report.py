@@ -16,6 +16,9 @@ from harness.summary import Summary
 BASELINE = "uvloop"
 """The loop that the figures of the table are divided by."""
 
+OFF = "ferrio-off"
+"""The one that the figures of the price are divided by."""
+
 BUSY_SHARE = 0.8
 """Part of a sample's time for which an echo server with many connections should be busy."""
 
@@ -59,18 +62,52 @@ def results_table(record: Record) -> str:
 
 
 def _results_lines(record: Record) -> Iterator[str]:
-    width = max((len(case.title) for case in record.cases), default=0)
+    shown = [case for case in record.cases if not case.priced]
+    if not shown:
+        return
+    width = max(len(case.title) for case in shown)
     columns = [*record.loops, FLOOR]
-    if not any(FLOOR in case.series for case in record.cases):
+    if not any(FLOOR in case.series for case in shown):
         columns.remove(FLOOR)
     yield f"CPU time per operation: median, and its ratio to {BASELINE} (paired, median)"
     yield ""
     yield " " * (width + 2) + "".join(f"{column:>{CELL}}" for column in columns)
-    for group, cases in groupby(record.cases, key=lambda case: case.group):
+    for group, cases in groupby(shown, key=lambda case: case.group):
         yield group
         for case in cases:
             cells = "".join(f"{_cell(case, column):>{CELL}}" for column in columns)
             yield f"  {case.title:<{width}}{cells}".rstrip()
+
+
+def price_table(record: Record) -> str:
+    """What ferrio costs with more and with less of what it tells, in pairs with all of it off."""
+    return "\n".join(_price_lines(record))
+
+
+def _price_lines(record: Record) -> Iterator[str]:
+    shown = [case for case in record.cases if case.priced]
+    if not shown:
+        return
+    width = max(len(case.title) for case in shown)
+    columns = list(dict.fromkeys(loop for case in shown for loop in case.series))
+    # The order in which a reader looks for them: first what is off.
+    columns.sort(key=lambda loop: loop != OFF)
+    yield f"What telling costs: median, and its ratio to {OFF} (paired, median)"
+    yield ""
+    yield " " * (width + 2) + "".join(f"{column:>{CELL}}" for column in columns)
+    for case in shown:
+        cells = "".join(f"{_price_cell(case, column):>{CELL}}" for column in columns)
+        yield f"  {case.title:<{width}}{cells}".rstrip()
+
+
+def _price_cell(case: CaseRecord, loop: str) -> str:
+    if loop in case.series and case.series[loop].failure is not None:
+        return "failed"
+    summary = case.summary(loop, OFF)
+    if summary is None:
+        return ""
+    ratio = f"{summary.ratio.median:7.3f}" if summary.ratio else ""
+    return f"{figure(summary.median, case.unit)} {ratio}"
 
 
 def _cell(case: CaseRecord, loop: str) -> str:
@@ -96,33 +133,30 @@ def _bars_lines(record: Record, bars: Sequence[Bar]) -> Iterator[str]:
     shown = [bar for bar in bars if bar.case in cases]
     width = max((len(cases[bar.case].title) for bar in shown), default=0)
     names = max((len(bar.runner) for bar in shown), default=0)
+    limits = max((len(_limit(cases[bar.case], bar)) for bar in shown), default=0) + 2
     if not shown:
         return
     yield "Bars: measured (median, best) beside the bar"
     yield ""
     for bar in shown:
         case = cases[bar.case]
-        measured = bar.measured(record.cases)
         divided = f"÷ {bar.baseline}" if bar.baseline else ""
-        subject = f"  {case.title:<{width}}  {bar.runner:<{names}}  {divided:<10}"
+        subject = f"  {case.title:<{width}}  {bar.runner:<{names}}  {divided:<12}"
         limit = f"≤ {_limit(case, bar)}"
-        yield f"{subject}{_measured(case, bar):>18}   {limit:<10} {mark(bar, measured)}"
-    outcomes = [bar.measured(record.cases) for bar in shown]
-    met = sum(
-        value is not None and value <= bar.at_most
-        for bar, value in zip(shown, outcomes, strict=True)
-    )
+        outcome = mark(bar.is_met(record.cases))
+        yield f"{subject}{_measured(case, bar):>18}   {limit:<{limits}} {outcome}"
+    outcomes = [bar.is_met(record.cases) for bar in shown]
     yield ""
-    yield f"  {met} of {len(shown)} met" + (
+    yield f"  {outcomes.count(True)} of {len(shown)} met" + (
         f", {outcomes.count(None)} not measured" if None in outcomes else ""
     )
 
 
-def mark(bar: Bar, measured: float | None) -> str:
+def mark(is_met: bool | None) -> str:
     """Whether a bar is met, in a word that is easy to find in the output."""
-    if measured is None:
+    if is_met is None:
         return "? not measured"
-    return "✓ met" if measured <= bar.at_most else "✗ MISSED"
+    return "✓ met" if is_met else "✗ MISSED"
 
 
 def _measured(case: CaseRecord, bar: Bar) -> str:
@@ -133,11 +167,18 @@ def _measured(case: CaseRecord, bar: Bar) -> str:
         return f"{figure(summary.median, case.unit)} ({figure(summary.best, case.unit)})"
     if summary.ratio is None:
         return ""
-    return f"{summary.ratio.median:.2f} ({summary.ratio.best:.2f})"
+    if bar.or_more_by is not None:
+        return f"{summary.ratio.median:.3f}, {summary.ratio.more:+.1f} {case.unit.value}"
+    # The best of many pairs of one and the same loop is luck.
+    best = "" if case.priced else f" ({summary.ratio.best:.2f})"
+    return f"{summary.ratio.median:.{3 if case.priced else 2}f}{best}"
 
 
 def _limit(case: CaseRecord, bar: Bar) -> str:
-    return f"{bar.at_most:.2f}" if bar.baseline else figure(bar.at_most, case.unit)
+    if bar.baseline is None:
+        return figure(bar.at_most, case.unit)
+    more = f" or +{bar.or_more_by:g} {case.unit.value}" if bar.or_more_by is not None else ""
+    return f"{bar.at_most:.2f}{more}"
 
 
 def idle_servers(record: Record) -> list[str]:

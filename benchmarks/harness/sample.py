@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from harness.case import (
@@ -74,13 +75,25 @@ def calibrate(case: Case, trial: Trial, target_ns: int) -> int:
         operations = case.whole_batches(operations * min(max(growth, 2.0), 20.0))
 
 
+def _nothing(runner: asyncio.Runner) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 def sample_in_this_process(
-    case: Case, factory: LoopFactory, target_ns: int, operations: int | None
+    case: Case,
+    factory: LoopFactory,
+    target_ns: int,
+    operations: int | None,
+    *,
+    around: Callable[[asyncio.Runner], AbstractContextManager[None]] = _nothing,
 ) -> Sample:
-    """Take one sample of a case that needs no second process."""
+    """Take one sample of a case that needs no second process.
+
+    `around` is what the loop runs in, where there is one for the whole sample.
+    """
     match case:
         case CoroutineCase():
-            with asyncio.Runner(loop_factory=factory) as runner:
+            with asyncio.Runner(loop_factory=factory) as runner, around(runner):
                 return sample_at_rate(
                     case, lambda count: runner.run(_window(case, count)), target_ns, operations
                 )
@@ -89,7 +102,7 @@ def sample_in_this_process(
                 case, lambda count: _function_trial(case, factory, count), target_ns, operations
             )
         case MemoryCase():
-            with asyncio.Runner(loop_factory=factory) as runner:
+            with asyncio.Runner(loop_factory=factory) as runner, around(runner):
                 return runner.run(_memory(case, operations or case.population))
         case _:
             raise TypeError(f"{case.name} needs other processes")

@@ -28,6 +28,9 @@ class Series:
     """Why there are no more of them; None when all went well."""
 
 
+PRICE_SAMPLES = 4
+"""Samples a round in the cases about a price, whose bars are a few percent."""
+
 Results = dict[str, dict[str, Series]]
 """Series by case name and loop name."""
 
@@ -68,16 +71,22 @@ def run_rounds(
     with suppress(KeyboardInterrupt):
         for round_number in range(rounds):
             for case in cases:
-                for loop, series in results[case.name].items():
-                    if series.failure is not None:
-                        continue
-                    _extend(series, case, loop, target_ns)
-                    report(round_number, case, loop, series)
+                for turn in range(PRICE_SAMPLES if case.priced else 1):
+                    # Forth and back, so that a drift hits neither end more than the other.
+                    turns = list(results[case.name].items())[:: -1 if turn % 2 else 1]
+                    for loop, series in turns:
+                        if series.failure is not None:
+                            continue
+                        _extend(series, case, loop, target_ns)
+                        report(round_number, case, loop, series)
     return results
 
 
 def contestants(case: Case, loops: Iterable[str]) -> list[str]:
     """Who takes part in a case: the loops it can have, and in the echo cases the floor."""
+    if case.priced:
+        return [loop for loop in loops if LOOPS[loop].priced]
+    loops = [loop for loop in loops if not LOOPS[loop].price_only]
     taking_part = [loop for loop in loops if case.uses_names or not LOOPS[loop].installs]
     if not isinstance(case, EchoCase | WebCase):
         taking_part = [loop for loop in taking_part if not LOOPS[loop].networks_only]

@@ -14,6 +14,8 @@ class Ratio:
 
     median: float
     best: float
+    more: float
+    """How much more it is, per operation: the median of the pairs' differences."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,11 @@ def _ratio(series: Series, baseline: Series | None) -> Ratio | None:
     if baseline is None:
         return None
     # A series that failed in a later round is shorter than the other.
-    ratios = [
-        own.per_operation / other.per_operation
+    pairs = [
+        (own.per_operation, other.per_operation)
         for own, other in zip(series.samples, baseline.samples, strict=False)
     ]
-    return Ratio(median(ratios), min(ratios)) if ratios else None
+    if not pairs:
+        return None
+    ratios = [own / other for own, other in pairs]
+    return Ratio(median(ratios), min(ratios), median(own - other for own, other in pairs))
