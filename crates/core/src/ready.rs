@@ -56,7 +56,8 @@ impl<T> ReadyQueue<T> {
 
     /// Visits those behind the first `count`.
     pub(crate) fn for_each_from(&self, count: usize, visit: impl FnMut(&T)) {
-        self.entries.borrow().iter().skip(count).for_each(visit);
+        let entries = self.entries.borrow();
+        entries.range(count.min(entries.len())..).for_each(visit);
     }
 
     pub(crate) fn for_each(&self, visit: impl FnMut(&T)) {

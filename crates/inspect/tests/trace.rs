@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ferrio_inspect::snapshot::{Snapshot, WaitKind};
-use ferrio_inspect::trace::{Lane, TraceEvent, start};
+use ferrio_inspect::trace::{Lane, TaskName, TraceEvent, start};
 use ferrio_inspect::{Metrics, Source, add_loop};
 use shop::{shop, task, wait};
 
@@ -104,8 +104,8 @@ fn a_recording_becomes_slices_and_arrows() {
     assert!(start().is_none(), "one at a time");
     let tape = record.trace.tape().expect("it is on");
 
-    let producer = tape.lane(11, "producer".to_owned(), "produce");
-    let consumer = tape.lane(12, "consumer".to_owned(), "consume");
+    let producer = tape.lane(11, TaskName::Given("producer".into()), "produce");
+    let consumer = tape.lane(12, TaskName::Given("consumer".into()), "consume");
     let get = tape.text("queue get at app.py:7");
     let callback = tape.text("Protocol.data_received");
     tape.poll();
@@ -201,7 +201,7 @@ fn a_long_step_is_marked() {
     let record = add_loop();
     let recording = start().expect("nothing is recorded");
     let tape = record.trace.tape().expect("it is on");
-    let lane = tape.lane(5, "slow".to_owned(), "slow");
+    let lane = tape.lane(5, TaskName::Given("slow".into()), "slow");
     tape.step(lane);
     std::thread::sleep(Duration::from_millis(110));
     tape.turn();

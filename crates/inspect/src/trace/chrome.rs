@@ -391,7 +391,10 @@ impl<E, F: FnMut(TraceEvent) -> Result<(), E>> Writer<'_, F> {
     fn name_lane(&mut self, lane: Lane) -> Result<(), E> {
         let text = match self.tape.lane_name(lane) {
             _ if lane == Lane::OTHERS => "more tasks".to_owned(),
-            Some(name) => format!("{}: {}", words::plain(&name.name), name.coroutine),
+            Some(name) => {
+                let of = name.name.to_string();
+                format!("{}: {}", words::plain(&of), name.coroutine)
+            }
             None => format!("task {}", lane.number()),
         };
         self.name(lane.number().into(), text)

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use chrome::TraceEvent;
-pub use tape::{Lane, Reason, Tape};
+pub use tape::{Lane, Reason, Tape, TaskName};
 
 use crate::clock::{now_ns, seconds};
 use crate::snapshot::Snapshot;

@@ -1,6 +1,8 @@
 //! A loop's own record of what it does: a ring of events, and the names for them.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,13 +43,30 @@ impl Lane {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Reason(u32);
 
+/// What a task is called.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TaskName {
+    /// Nobody has given it a name: `Task-N`.
+    Number(u64),
+    /// As the program has it.
+    Given(Box<str>),
+}
+
+impl fmt::Display for TaskName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TaskName::Number(number) => write!(formatter, "Task-{number}"),
+            TaskName::Given(name) => formatter.write_str(name),
+        }
+    }
+}
+
 /// What a lane shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct LaneName {
-    /// The task's name.
-    pub(super) name: String,
+    pub(super) name: TaskName,
     /// Its coroutine's.
-    pub(super) coroutine: Arc<str>,
+    pub(super) coroutine: &'static str,
 }
 
 /// One event.
@@ -96,9 +115,34 @@ pub struct Tape {
 #[derive(Debug, Default)]
 struct Names {
     texts: Vec<Arc<str>>,
-    lanes: HashMap<Lane, LaneName>,
+    lanes: HashMap<Lane, LaneName, BuildHasherDefault<Neighbours>>,
     /// Lanes whose tasks have ended, with the number of the event that says so.
     ended: VecDeque<(u64, Lane)>,
+}
+
+/// Hashes numbers that are given one after the other so that neighbours stay neighbours: a table of
+/// them is walked through then, and not leapt about in, where each leap would miss the cache.
+#[derive(Debug, Default)]
+struct Neighbours(u64);
+
+impl Hasher for Neighbours {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    /// The table takes the place from the lowest bits, and tells by the highest seven what may be in
+    /// one group of places.
+    fn write_u32(&mut self, number: u32) {
+        const HIGHEST: u64 = 0x7f << 57;
+        let mixed = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = (mixed & HIGHEST) | (u64::from(number) & !HIGHEST);
+    }
 }
 
 impl Tape {
@@ -182,9 +226,15 @@ impl Tape {
         Reason(u32::try_from(index).unwrap_or(0))
     }
 
+    /// Whether the task has a lane already.
+    #[must_use]
+    pub fn has_lane(&self, task: u64) -> bool {
+        self.names().lanes.contains_key(&Lane::of(task))
+    }
+
     /// The lane for a task that is met for the first time.
     #[must_use]
-    pub fn lane(&self, task: u64, name: String, coroutine: &str) -> Lane {
+    pub fn lane(&self, task: u64, name: TaskName, coroutine: &'static str) -> Lane {
         let first = self.written().saturating_sub(LENGTH as u64);
         let mut names = self.names();
         while names.lanes.len() >= MOST_LANES {
@@ -198,7 +248,6 @@ impl Tape {
             }
         }
         let lane = Lane::of(task);
-        let coroutine = coroutine.into();
         names.lanes.insert(lane, LaneName { name, coroutine });
         lane
     }
@@ -296,7 +345,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_in_order() {
         let tape = tape();
-        let lane = tape.lane(7, "seven".to_owned(), "work");
+        let lane = tape.lane(7, TaskName::Given("seven".into()), "work");
         let lock = tape.text("lock");
         tape.turn();
         tape.step(lane);
@@ -321,7 +370,7 @@ mod tests {
         assert_eq!(&*tape.text_of(lock), "lock");
         assert_eq!(
             tape.lane_name(lane).map(|name| name.name),
-            Some("seven".to_owned())
+            Some(TaskName::Given("seven".into()))
         );
         let timed: Vec<_> = tape
             .events()
@@ -330,6 +379,20 @@ mod tests {
             .filter(|at| *at > 0)
             .collect();
         assert!(timed.is_sorted());
+    }
+
+    #[test]
+    fn neighbours_are_told_apart_by_the_highest_bits() {
+        let hash = |number: u32| {
+            let mut hasher = Neighbours::default();
+            hasher.write_u32(number);
+            hasher.finish()
+        };
+        let low = |number| hash(number) & 0xffff_ffff;
+        assert!((0..1000).all(|number| low(number) == u64::from(number)));
+        let tags: std::collections::HashSet<_> =
+            (0..1000).map(|number| hash(number) >> 57).collect();
+        assert!(tags.len() > 100, "{}", tags.len());
     }
 
     #[test]
@@ -349,15 +412,18 @@ mod tests {
     fn names_are_given_up_with_the_events_that_need_them() {
         let tape = tape();
         for task in 1..=MOST_LANES as u64 {
-            let lane = tape.lane(task, String::new(), "f");
+            let lane = tape.lane(task, TaskName::Number(task), "f");
             assert_eq!(lane, Lane::of(task));
             tape.ended(lane);
         }
-        assert_eq!(tape.lane(70_000, String::new(), "f"), Lane::OTHERS);
+        assert_eq!(tape.lane(70_000, TaskName::Number(1), "f"), Lane::OTHERS);
         for _ in 0..LENGTH {
             tape.woke(Lane::of(1));
         }
-        assert_eq!(tape.lane(70_001, String::new(), "f"), Lane::of(70_001));
+        assert_eq!(
+            tape.lane(70_001, TaskName::Number(1), "f"),
+            Lane::of(70_001)
+        );
         assert_eq!(tape.lane_name(Lane::of(1)), None);
     }
 

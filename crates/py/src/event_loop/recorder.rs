@@ -5,15 +5,15 @@
 //! the code object that it belongs to, of which a reference is kept so that its address goes on to
 //! mean the same.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ferrio_inspect::snapshot::WaitKind;
-use ferrio_inspect::trace::{Lane, Reason, Tape, TraceSwitch};
+use ferrio_inspect::trace::{Lane, Reason, Tape, TaskName, TraceSwitch};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::{Entry, EventLoop};
 use crate::ffi::{
-    Object, Outcome, Own, Spot, This, code_of_function, is_generator, suspended_spot,
+    Object, Outcome, Own, Spot, This, code_of_function, is_coroutine, is_generator, suspended_spot,
 };
 use crate::imports::imports;
 use crate::inspect::{reason_to_wait, told_kind};
@@ -21,6 +21,9 @@ use crate::task::Task;
 
 /// Names and reasons that are remembered; what there is beyond is looked up each time.
 const MOST: usize = 4096;
+
+/// Tasks that are known by one look: those of which it was the last with its lowest bits to be met.
+const NEAR: usize = 1 << 12;
 
 /// Longer chains of awaits are not followed to their end.
 const LONGEST: usize = 1000;
@@ -40,8 +43,11 @@ pub(super) struct Recorder {
     tape: Arc<Tape>,
     /// Which recording it is: see [`TraceSwitch::recording`].
     recording: u64,
-    /// Living tasks that have a lane, by their numbers.
-    lanes: HashMap<u64, Lane>,
+    /// Numbers of living tasks that have a lane, each at the place that its lowest bits say.
+    near: Box<[u64; NEAR]>,
+    /// Tasks that an entry has put into the ready queue and that have no name on the tape yet. Empty
+    /// between entries.
+    unnamed: Vec<Own<Task>>,
     reasons: HashMap<Waiting, Reason>,
     /// By the address of a function's code object.
     functions: HashMap<usize, Reason>,
@@ -60,7 +66,8 @@ impl Recorder {
         Some(Recorder {
             tape: switch.tape()?,
             recording,
-            lanes: HashMap::new(),
+            near: Box::new([0; NEAR]),
+            unnamed: Vec::new(),
             reasons: HashMap::new(),
             functions: HashMap::new(),
             names: HashMap::new(),
@@ -109,28 +116,32 @@ impl Recorder {
 
     /// An entry has run. `queued` was the length of the ready queue before.
     pub(super) fn end(&mut self, event_loop: &EventLoop, task: Option<&Own<Task>>, queued: usize) {
-        let mut woken: Vec<Own<Task>> = Vec::new();
-        event_loop.core.for_each_ready_from(queued, |entry| {
-            if let Entry::Step(task) | Entry::Wake(task) = entry {
-                woken.push(task.clone());
-            }
-        });
         // Who stands in the queue again by itself is ready, and waits for nothing.
         let mut is_ready = false;
-        for other in woken {
+        event_loop.core.for_each_ready_from(queued, |entry| {
+            let (Entry::Step(other) | Entry::Wake(other)) = entry else {
+                return;
+            };
+            let number = other.origin.id();
             if task.is_some_and(|task| task.address() == other.address()) {
                 is_ready = true;
+            } else if self.near[place(number)] == number {
+                self.tape.woke(Lane::of(number));
             } else {
-                let lane = self.lane_of(&other);
-                self.tape.woke(lane);
+                // Python may have to be asked for a name, which must find the queue free.
+                self.unnamed.push(other.clone());
             }
+        });
+        for other in std::mem::take(&mut self.unnamed) {
+            let lane = self.lane_of(&other);
+            self.tape.woke(lane);
         }
         let Some(task) = task else {
             return;
         };
         if task.this().future().is_done() {
             let lane = self.lane_of(task);
-            self.lanes.remove(&task.origin.id());
+            self.near[place(task.origin.id())] = 0;
             self.tape.ended(lane);
         } else if !is_ready && let Some(awaited) = task.awaited() {
             let reason = self.reason_of(task, &awaited);
@@ -138,26 +149,34 @@ impl Recorder {
         }
     }
 
+    #[inline]
     fn lane_of(&mut self, task: &Own<Task>) -> Lane {
         let number = task.origin.id();
-        if number == 0 {
-            // Without the registry tasks have no numbers.
-            return Lane::OTHERS;
+        if self.near[place(number)] == number {
+            // Without the registry tasks have no numbers: this is the one of all others then.
+            return Lane::of(number);
         }
-        if let Some(lane) = self.lanes.get(&number) {
-            return *lane;
+        self.find_lane(task, number)
+    }
+
+    #[cold]
+    fn find_lane(&mut self, task: &Own<Task>, number: u64) -> Lane {
+        // One that has not begun yet is met for the first time, mostly.
+        if task.origin.steps() == 0 || !self.tape.has_lane(number) {
+            let name = match task.this().number_as_name() {
+                Some(number) => TaskName::Number(number),
+                None => {
+                    let name = task.this().name().and_then(|name| name.to_text());
+                    TaskName::Given(name.unwrap_or_else(unreadable).into())
+                }
+            };
+            let coroutine = task.origin.coroutine().map_or("?", |record| record.name());
+            if self.tape.lane(number, name, coroutine) == Lane::OTHERS {
+                return Lane::OTHERS;
+            }
         }
-        let name = task
-            .this()
-            .name()
-            .and_then(|name| name.to_text())
-            .unwrap_or_else(unreadable);
-        let coroutine = task.origin.coroutine().map_or("?", |record| record.name());
-        let lane = self.tape.lane(number, name, coroutine);
-        if lane != Lane::OTHERS {
-            self.lanes.insert(number, lane);
-        }
-        lane
+        self.near[place(number)] = number;
+        Lane::of(number)
     }
 
     /// Why a task waits: looked for in its chain of awaits when the line that waits is met for the
@@ -225,6 +244,16 @@ impl Recorder {
     }
 }
 
+/// Where a task's number stands among those that are near.
+#[inline]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the lowest bits are wanted"
+)]
+fn place(number: u64) -> usize {
+    number as usize % NEAR
+}
+
 /// Where the innermost Python coroutine of a chain of awaits is, and what that one awaits.
 fn innermost(coroutine: &Object) -> (Option<Spot>, Option<Object>) {
     let names = &imports().names;
@@ -235,9 +264,12 @@ fn innermost(coroutine: &Object) -> (Option<Spot>, Option<Object>) {
             return (spot, Some(link));
         }
         spot = suspended_spot(&link).or(spot);
-        let next = [&names.cr_await, &names.gi_yieldfrom]
-            .into_iter()
-            .find_map(|name| link.find_attr(name).unwrap_or_else(unreadable));
+        let name = if is_coroutine(&link) {
+            &names.cr_await
+        } else {
+            &names.gi_yieldfrom
+        };
+        let next = link.find_attr(name).unwrap_or_else(unreadable);
         match next.filter(|next| !next.is_none()) {
             Some(next) => link = next,
             None => return (spot, None),

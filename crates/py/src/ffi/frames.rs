@@ -220,6 +220,12 @@ pub(crate) fn is_generator(object: &Object) -> bool {
     }
 }
 
+/// Whether it is a coroutine of Python's own type.
+pub(crate) fn is_coroutine(object: &Object) -> bool {
+    // SAFETY: a question about a live object's type.
+    unsafe { sys::PyCoro_CheckExact(object.as_ptr()) != 0 }
+}
+
 /// The address of the code object of a coroutine of Python's own type that has not ended, or null.
 #[inline]
 pub(crate) fn code_address(coroutine: &Object) -> usize {

@@ -461,6 +461,12 @@ impl This<'_, Task> {
         Ok(name)
     }
 
+    /// N of `Task-N`, while that is its name and nobody has asked for it.
+    pub(crate) fn number_as_name(self) -> Option<u64> {
+        let has_none = self.value().name.get().is_none_or(|name| name.is_int());
+        has_none.then(|| self.number.get())
+    }
+
     pub(crate) fn set_name(self, name: &Object) -> Outcome<()> {
         // SAFETY: a type comparison on a live object.
         let exact = unsafe { sys::PyUnicode_CheckExact(name.as_ptr()) } != 0;
