@@ -181,4 +181,11 @@ _INSTRUMENTS = (
     ),
     _Instrument("counter", "blocks", "{block}", "Times a loop was blocked", _of_blocks("count")),
     _Instrument("counter", "blocked", "s", "How long loops were blocked", _of_blocks("total")),
+    _Instrument(
+        "counter",
+        "descheduled",
+        "{time}",
+        "Times a loop would have been blocked, had others not had the processors",
+        lambda numbers: iter([(numbers["descheduled"], {})]),
+    ),
 )

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{now_ns, seconds};
 use crate::counters::{Calls, TransportKind};
 use crate::snapshot::{Site, Snapshot, TaskState, WaitKind};
-use crate::watchdog::{SiteBlocks, blocks_by_site};
+use crate::watchdog::{self, SiteBlocks, blocks_by_site};
 use crate::{Distribution, LoopRecord};
 
 /// The numbers of a process.
@@ -26,6 +26,10 @@ pub struct Metrics {
     pub coroutines: Option<Vec<CoroutineMetrics>>,
     /// Where loops were blocked, as far as the watchdog was on.
     pub blocks: Vec<BlockMetrics>,
+    /// How often the watchdog saw a loop come no further for as long as a block, while others had
+    /// the processors: none of them is a block.
+    #[serde(default)]
+    pub descheduled: u64,
     /// What needs the interpreter to be known.
     pub interpreter: Option<InterpreterMetrics>,
 }
@@ -267,6 +271,7 @@ impl Metrics {
                 .into_iter()
                 .map(BlockMetrics::from)
                 .collect(),
+            descheduled: watchdog::counters().descheduled,
             interpreter: None,
         }
     }

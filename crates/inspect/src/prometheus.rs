@@ -417,4 +417,10 @@ fn write_blocks(text: &mut Text, metrics: &Metrics) {
             }
         }
     }
+    text.family(
+        "ferrio_descheduled_total",
+        Kind::Counter,
+        "Times that a loop would have been blocked, had others not had the processors.",
+    );
+    text.sample("ferrio_descheduled_total", &[], metrics.descheduled);
 }

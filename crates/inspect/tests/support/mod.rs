@@ -102,6 +102,7 @@ pub fn metrics() -> Metrics {
             alive: 2,
             created: 9,
         }]),
+        descheduled: 3,
         blocks: vec![BlockMetrics {
             site: site("/srv/app.py", 42, "compute"),
             cause: "python".to_owned(),
