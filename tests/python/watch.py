@@ -7,9 +7,7 @@ import logging
 import os
 import sys
 import threading
-import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import ferrio
@@ -123,29 +121,8 @@ def open_descriptors() -> dict[int, str]:
 
 
 def newly_opened(before: dict[int, str]) -> dict[int, str]:
-    """What is open now and was not ``before``.
-
-    A fork stops the native threads that earlier tests have started, and they begin anew, each
-    with a descriptor to be woken by: while there are any, such descriptors tell nothing.
-    """
-    opened = {fd: what for fd, what in open_descriptors().items() if fd not in before}
-    woken_by = {fd: what for fd, what in opened.items() if what == "anon_inode:[eventfd]"}
-    # A thread has its name when it has begun to run, which takes a while on a busy machine.
-    deadline = time.monotonic() + 2
-    while woken_by and not (have := _has_native_threads()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    if woken_by and have:
-        opened = {fd: what for fd, what in opened.items() if fd not in woken_by}
-    return opened
-
-
-def _has_native_threads() -> bool:
-    for thread in Path("/proc/self/task").iterdir():
-        # It may end meanwhile.
-        with contextlib.suppress(OSError):
-            if (thread / "comm").read_text().startswith("ferrio"):
-                return True
-    return False
+    """What is open now and was not ``before``."""
+    return {fd: what for fd, what in open_descriptors().items() if fd not in before}
 
 
 def warnings_of(logger: str, caplog: Any) -> list[str]:

@@ -21,7 +21,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -43,8 +43,8 @@ pub struct Stop(Arc<Shared>);
 struct Shared {
     signal: Mutex<Signal>,
     changed: Condvar,
-    /// Readable once `asked` is set.
-    doorbell: OwnedFd,
+    /// Readable once `asked` is set; made when a thread first wants to wait for it.
+    doorbell: OnceLock<OwnedFd>,
     /// The kernel's number of the thread, once it runs.
     thread: AtomicU32,
 }
@@ -60,13 +60,29 @@ struct Signal {
 }
 
 impl Stop {
-    fn new() -> io::Result<Stop> {
-        Ok(Stop(Arc::new(Shared {
+    fn new() -> Stop {
+        Stop(Arc::new(Shared {
             signal: Mutex::default(),
             changed: Condvar::new(),
-            doorbell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            doorbell: OnceLock::new(),
             thread: AtomicU32::new(0),
-        })))
+        }))
+    }
+
+    /// Readable once the thread is to end: for threads that wait for descriptors. Not to be read
+    /// from. The others have none: descriptors are the program's.
+    ///
+    /// # Errors
+    /// What the kernel says when there can be no descriptor.
+    pub fn doorbell(&self) -> io::Result<BorrowedFd<'_>> {
+        if let Some(doorbell) = self.0.doorbell.get() {
+            return Ok(doorbell.as_fd());
+        }
+        // Held until it is in its place, so that whoever asks meanwhile rings it.
+        let signal = self.signal();
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let made = eventfd(u32::from(signal.asked), flags)?;
+        Ok(self.0.doorbell.get_or_init(|| made).as_fd())
     }
 
     /// Whether the thread is to end.
@@ -103,8 +119,10 @@ impl Stop {
     fn ask(&self) {
         self.signal().asked = true;
         self.0.changed.notify_all();
-        // An eventfd's counter is nowhere near its end, which is the one thing that can fail.
-        let _ = rustix::io::write(&self.0.doorbell, &1_u64.to_ne_bytes());
+        if let Some(doorbell) = self.0.doorbell.get() {
+            // An eventfd's counter is nowhere near its end, which is the one thing that can fail.
+            let _ = rustix::io::write(doorbell, &1_u64.to_ne_bytes());
+        }
     }
 
     fn signal(&self) -> MutexGuard<'_, Signal> {
@@ -136,13 +154,6 @@ impl Stop {
                 .0;
         }
         true
-    }
-}
-
-/// Readable once the thread is to end: for threads that wait for descriptors. Not to be read from.
-impl AsFd for Stop {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.doorbell.as_fd()
     }
 }
 
@@ -351,7 +362,7 @@ impl State {
 
 impl Service {
     fn start(&mut self) -> io::Result<()> {
-        let stop = Stop::new()?;
+        let stop = Stop::new();
         let (body, own) = (Arc::clone(&self.body), stop.clone());
         let handle = thread::Builder::new()
             .name(self.name.to_owned())

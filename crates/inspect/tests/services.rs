@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -120,7 +119,10 @@ fn a_thread_that_waits_for_descriptors_is_woken_too() {
     let services = Services::new();
     services
         .start("one", |stop| {
-            let mut watched = [PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN)];
+            let mut watched = [PollFd::from_borrowed_fd(
+                stop.doorbell().unwrap(),
+                PollFlags::IN,
+            )];
             while poll(&mut watched, None) != Ok(1) {}
             assert!(stop.is_asked() && stop.wait_timeout(Duration::from_secs(60)));
         })

@@ -1,7 +1,6 @@
 //! One client, in a thread of its own.
 
 use std::io::{self, BufWriter, Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -185,11 +184,12 @@ impl Stream<'_> {
 
     fn is_ready_within(&self, flags: PollFlags, time: Duration) -> io::Result<bool> {
         let deadline = Instant::now() + time;
+        let doorbell = self.stop.doorbell()?;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut wanted = [
                 PollFd::new(&self.stream, flags),
-                PollFd::from_borrowed_fd(self.stop.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(doorbell, PollFlags::IN),
             ];
             let timeout = Timespec::try_from(left).unwrap_or_default();
             let ready = match poll(&mut wanted, Some(&timeout)) {

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -122,10 +121,12 @@ impl InspectSocket {
 
 /// Waits for a client. None: stopped, or the socket is of no use any more.
 fn next_client(listener: &UnixListener, stop: &Stop) -> Option<UnixStream> {
+    // Without a descriptor to wait for there can be no answer either.
+    let doorbell = stop.doorbell().ok()?;
     loop {
         let mut wanted = [
             PollFd::new(listener, PollFlags::IN),
-            PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(doorbell, PollFlags::IN),
         ];
         match poll(&mut wanted, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -70,7 +70,7 @@ fn serve(arguments: Arguments<'_>) -> Outcome<Object> {
     let server = Server::bind(options, Arc::new(Process::start()?))?;
     let bound = server.address();
     services().start(NAME, move |stop| {
-        if let Err(error) = server.serve(&stop) {
+        if let Err(error) = stop.doorbell().and_then(|doorbell| server.serve(&doorbell)) {
             eprintln!("ferrio: the HTTP server has ended: {error}");
         }
     })?;
