@@ -160,38 +160,32 @@ impl Watch {
         let run_time = eyes.run_time(seen.thread);
         let begin_alarm = || Alarm::new(threshold, delay_before);
 
-        if self
-            .stretch
-            .as_ref()
-            .is_none_or(|stretch| stretch.beat != seen.beat)
-        {
-            self.end_stretch(eyes, desk);
-            self.stretch = Some(Stretch {
-                beat: seen.beat,
-                span: Span::begin(now, run_time),
-                alarm: begin_alarm(),
-                finding: None,
-                second_looks: 0,
-            });
-        } else if let Some(stretch) = &mut self.stretch {
-            stretch.span.go_on(now, late, run_time);
+        match &mut self.stretch {
+            Some(stretch) if stretch.beat == seen.beat => stretch.span.go_on(now, late, run_time),
+            _ => {
+                self.end_stretch(eyes, desk);
+                self.stretch = Some(Stretch {
+                    beat: seen.beat,
+                    span: Span::begin(now, run_time),
+                    alarm: begin_alarm(),
+                    finding: None,
+                    second_looks: 0,
+                });
+            }
         }
-        if self
-            .turn
-            .as_ref()
-            .is_none_or(|turn| turn.turns != seen.turns)
-        {
-            self.end_turn(eyes, desk);
-            self.turn = Some(Turn {
-                turns: seen.turns,
-                first_beat: seen.beat,
-                span: Span::begin(now, run_time),
-                alarm: begin_alarm(),
-                samples: Vec::new(),
-                count: 0,
-            });
-        } else if let Some(turn) = &mut self.turn {
-            turn.span.go_on(now, late, run_time);
+        match &mut self.turn {
+            Some(turn) if turn.turns == seen.turns => turn.span.go_on(now, late, run_time),
+            _ => {
+                self.end_turn(eyes, desk);
+                self.turn = Some(Turn {
+                    turns: seen.turns,
+                    first_beat: seen.beat,
+                    span: Span::begin(now, run_time),
+                    alarm: begin_alarm(),
+                    samples: Vec::new(),
+                    count: 0,
+                });
+            }
         }
 
         let place = Place {
