@@ -218,7 +218,7 @@ impl App {
     fn blocked(&self, its_loop: &Loop, snapshot: &Snapshot) -> String {
         let of_loop = |report: &&BlockReport| report.event_loop == its_loop.id && !report.over;
         match self.blocks.recent.iter().rev().find(of_loop) {
-            Some(report) => words::plain(&report.message).into_owned(),
+            Some(report) => words::short_message(&words::plain(&report.message)).to_owned(),
             None => blocked(its_loop, snapshot),
         }
     }

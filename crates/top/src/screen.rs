@@ -21,8 +21,15 @@ use crate::columns::{Column, Row, fitted};
 /// Loops that have a line in the header.
 const MOST_LOOPS: usize = 4;
 
-/// The width of the bar of the busy share.
+/// The width of the bar of the busy share; half of it on a screen that is not wide.
 const BAR: usize = 20;
+
+/// Columns of a wide screen.
+const WIDE: u16 = 110;
+
+/// The share, in percent, that has the lowest mark of the chart. What is less has it too, so that
+/// an idle loop is a line and not nothing.
+const LOWEST_MARK: u64 = 7;
 
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, app: &mut App) {
@@ -79,22 +86,20 @@ fn details_height(lines: Option<&[String]>, screen: u16) -> u16 {
 }
 
 fn draw_head(frame: &mut Frame<'_>, app: &App, area: Rect) {
-    let mut left = vec![
+    let mut left = Line::from(vec![
         Span::from(" ferrio top ").add_modifier(Modifier::REVERSED | Modifier::BOLD),
         Span::from(format!("  process {}", app.process())).bold(),
-    ];
+    ]);
     let mut right = Vec::new();
     if let Some(snapshot) = &app.snapshot {
-        left.push(Span::from(format!(
-            "  {}",
-            words::command(&snapshot.command)
-        )));
         let versions = format!(
             "Python {} · ferrio {} ",
             words::plain(&snapshot.python),
             words::plain(&snapshot.ferrio)
         );
-        right.push(dim(versions));
+        if left.width() + words::width(&versions) + 2 <= usize::from(area.width) {
+            right.push(dim(versions));
+        }
     }
     if app.is_paused {
         right.insert(0, Span::from(" PAUSED ").reversed());
@@ -104,7 +109,13 @@ fn draw_head(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let width = u16::try_from(right.width()).unwrap_or(0);
     let [for_left, for_right] =
         Layout::horizontal([Constraint::Min(0), Constraint::Length(width)]).areas(area);
-    frame.render_widget(Line::from(left), for_left);
+    if let Some(snapshot) = &app.snapshot {
+        let gaps = if width == 0 { 2 } else { 4 };
+        let room = usize::from(for_left.width).saturating_sub(left.width() + gaps);
+        let command = words::command(&snapshot.command);
+        left.push_span(Span::from(format!("  {}", words::cut_end(&command, room))));
+    }
+    frame.render_widget(left, for_left);
     frame.render_widget(right, for_right);
 }
 
@@ -123,7 +134,10 @@ fn draw_loops(frame: &mut Frame<'_>, app: &App, area: Rect) {
         .loops
         .iter()
         .take(MOST_LOOPS)
-        .map(|l| loop_line(app, l, metrics(l.id), snapshot, Some(l.id) == shown))
+        .map(|l| {
+            let is_shown = Some(l.id) == shown;
+            loop_line(app, l, metrics(l.id), snapshot, is_shown, area.width)
+        })
         .collect();
     frame.render_widget(Text::from(lines), area);
 }
@@ -134,72 +148,91 @@ fn loop_line(
     metrics: Option<&LoopMetrics>,
     snapshot: &Snapshot,
     is_shown: bool,
+    width: u16,
 ) -> Line<'static> {
     let several = snapshot.loops.len() > 1;
     let mark = if several && is_shown { "▶" } else { " " };
-    let mut spans = vec![Span::from(format!("{mark}loop {} ", its_loop.id)).bold()];
+    let mut first = vec![Span::from(format!("{mark}loop {} ", its_loop.id)).bold()];
+    // Each with how gladly it is given up where there is no room for all.
+    let mut parts = Vec::new();
     if let Some(history) = app.history.of(its_loop.id) {
-        spans.extend(bar(history.recent.busy));
-        spans.push(dim(" lag "));
+        let room = if width < WIDE { BAR / 2 } else { BAR };
+        first.extend(bar(history.recent.busy, room));
         let lag = history.recent.lag;
-        spans.push(Span::from(words::duration(lag)).style(lag_style(lag)));
-        spans.push(dim(" turns/s "));
-        spans.push(Span::from(words::count(rounded(
-            history.recent.turns_per_second,
-        ))));
+        let shown = Span::from(words::duration(lag)).style(lag_style(lag));
+        parts.push((1, "lag", shown));
+        let turns = rounded(history.recent.turns_per_second);
+        parts.push((5, "turns/s", Span::from(words::count(turns))));
         let (received, sent) = (
             rounded(history.recent.received_per_second),
             rounded(history.recent.sent_per_second),
         );
         if received + sent > 0 {
-            spans.push(dim(" in/s "));
-            spans.push(Span::from(words::bytes(received)));
-            spans.push(dim(" out/s "));
-            spans.push(Span::from(words::bytes(sent)));
+            parts.push((3, "in/s", Span::from(words::bytes(received))));
+            parts.push((3, "out/s", Span::from(words::bytes(sent))));
         }
     }
-    for (name, number) in [
-        ("tasks", its_loop.tasks.len()),
-        ("ready", its_loop.ready),
-        ("timers", its_loop.timers),
+    for (gladly, name, number) in [
+        // The one that is shown has this at its table.
+        (if is_shown { 6 } else { 2 }, "tasks", its_loop.tasks.len()),
+        (2, "ready", its_loop.ready),
+        (4, "timers", its_loop.timers),
     ] {
-        spans.push(dim(format!(" {name} ")));
-        spans.push(Span::from(words::count(number as u64)));
+        parts.push((gladly, name, Span::from(words::count(number as u64))));
     }
-    if let Some(blocks) = metrics.and_then(|_| blocks(app)) {
-        spans.push(dim(" blocks "));
-        spans.push(Span::from(blocks).fg(Color::Red));
+    if let Some(blocks) = metrics.and_then(|_| blocks(app, width >= WIDE)) {
+        parts.push((1, "blocks", Span::from(blocks).fg(Color::Red)));
     }
-    spans.push(dim(" · "));
     let now = match its_loop.running {
         Running::Step { .. } | Running::Callback { .. } => Style::new().fg(Color::Green),
         Running::Stopped | Running::Waiting => Style::new(),
     };
-    spans.push(Span::from(words::running(its_loop, snapshot)).style(now));
+    let last = [
+        dim(" · "),
+        Span::from(words::running(its_loop, snapshot)).style(now),
+    ];
+    let ends: usize = first.iter().chain(&last).map(Span::width).sum();
+    while ends + parts.iter().map(part_width).sum::<usize>() > usize::from(width)
+        && let Some(most) = parts
+            .iter()
+            .map(|part| part.0)
+            .max()
+            .filter(|most| *most > 1)
+    {
+        parts.retain(|part| part.0 != most);
+    }
+    let mut spans = first;
+    for (_, name, shown) in parts {
+        spans.extend([dim(format!("  {name} ")), shown]);
+    }
+    spans.extend(last);
     Line::from(spans)
 }
 
-/// How many blocks the watchdog has counted.
-fn blocks(app: &App) -> Option<String> {
+fn part_width((_, name, shown): &(u8, &str, Span<'_>)) -> usize {
+    words::width(name) + shown.width() + 3
+}
+
+/// How many blocks the watchdog has counted, and how long the longest was, if there is room.
+fn blocks(app: &App, is_wide: bool) -> Option<String> {
     let blocks = &app.metrics.as_ref()?.blocks;
     let count: u64 = blocks.iter().map(|block| block.count).sum();
     let longest = blocks.iter().map(|block| block.longest).fold(0.0, f64::max);
-    (count > 0).then(|| {
-        format!(
-            "{} (longest {})",
-            words::count(count),
-            words::duration(longest)
-        )
-    })
+    let shown = words::count(count);
+    match (count, is_wide) {
+        (0, _) => None,
+        (_, false) => Some(shown),
+        (_, true) => Some(format!("{shown} (longest {})", words::duration(longest))),
+    }
 }
 
-fn bar(share: f64) -> [Span<'static>; 3] {
+fn bar(share: f64, room: usize) -> [Span<'static>; 3] {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss
     )]
-    let full = ((share * BAR as f64).round() as usize).min(BAR);
+    let full = ((share * room as f64).round() as usize).min(room);
     let color = match share {
         s if s >= 0.9 => Color::Red,
         s if s >= 0.7 => Color::Magenta,
@@ -207,7 +240,7 @@ fn bar(share: f64) -> [Span<'static>; 3] {
     };
     [
         Span::from("━".repeat(full)).fg(color).bold(),
-        dim("─".repeat(BAR - full)),
+        dim("─".repeat(room - full)),
         Span::from(format!(" {:>3.0}% busy", share * 100.0)),
     ]
 }
@@ -239,7 +272,13 @@ fn draw_chart(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let wanted = usize::from(chart.width);
     let from = history.busy.len().saturating_sub(wanted);
     let mut data = vec![None; wanted - (history.busy.len() - from)];
-    data.extend(history.busy.iter().skip(from).map(|percent| Some(*percent)));
+    data.extend(
+        history
+            .busy
+            .iter()
+            .skip(from)
+            .map(|percent| Some((*percent).max(LOWEST_MARK))),
+    );
     let sparkline = Sparkline::default()
         .max(100)
         .data(data)
@@ -379,7 +418,7 @@ fn layout(rows: &[Row<'_>], snapshot: &Snapshot, width: u16) -> (Vec<Column>, Ve
         })
         .collect();
     for (dropped, needed) in [
-        (Column::Steps, 110),
+        (Column::Steps, WIDE),
         (Column::Coroutine, 96),
         (Column::Rate, 80),
         (Column::Site, 64),
@@ -413,8 +452,8 @@ fn layout(rows: &[Row<'_>], snapshot: &Snapshot, width: u16) -> (Vec<Column>, Ve
         })
         .collect();
     let gaps = u16::try_from(columns.len().saturating_sub(1)).unwrap_or(0);
-    // One more for the scrollbar.
-    let used = widths.iter().sum::<u16>() + gaps + 1;
+    // Two more for the scrollbar, which stands apart.
+    let used = widths.iter().sum::<u16>() + gaps + 2;
     let mut rest = width.saturating_sub(used);
     if let Some(at) = columns.iter().position(|column| *column == Column::Site) {
         let wanted = widest(Column::Site, 60);
@@ -442,7 +481,10 @@ fn draw_details(frame: &mut Frame<'_>, app: &App, lines: Vec<String>, area: Rect
         .border_type(BorderType::Rounded)
         .border_style(Style::new().add_modifier(Modifier::DIM))
         .title(Span::from(format!(" {title} ")).bold());
-    let text: Vec<Line<'_>> = lines.map(Line::from).collect();
+    let room = usize::from(area.width.saturating_sub(3));
+    let text: Vec<Line<'_>> = lines
+        .map(|line| Line::from(words::cut_end(&line, room).into_owned()))
+        .collect();
     frame.render_widget(
         Paragraph::new(text)
             .block(block)

@@ -122,6 +122,19 @@ fn columns_that_say_least_give_way_on_narrow_terminals() {
 }
 
 #[test]
+fn what_the_loop_is_at_is_the_last_to_give_way() {
+    let mut app = app(shop());
+    let lines = picture(&mut app, 80, 16);
+    assert!(
+        lines[1].ends_with("· running #3 report for 350ms"),
+        "{}",
+        lines[1]
+    );
+    let lines = picture(&mut app, 40, 16);
+    assert_eq!(lines[0], " ferrio top   process 4711  python app.py");
+}
+
+#[test]
 fn no_size_is_too_small() {
     let mut app = app(shop());
     press(&mut app, "↓\n");

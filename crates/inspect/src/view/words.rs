@@ -170,6 +170,16 @@ fn short_path(path: &str) -> &str {
     }
 }
 
+/// A message that begins with a place, with that place's file as [`site`] has it: what matters
+/// stands behind it.
+#[must_use]
+pub fn short_message(message: &str) -> &str {
+    match message.find(':') {
+        Some(end) => &message[end - short_path(&message[..end]).len()..],
+        None => message,
+    }
+}
+
 /// "running", "ready", "waiting".
 #[must_use]
 pub fn state(state: TaskState) -> &'static str {
