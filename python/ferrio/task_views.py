@@ -173,12 +173,13 @@ def _wait(fields: dict[str, Any] | None) -> Wait | None:
 
 @dataclass(frozen=True)
 class TaskTree:
-    """Tasks below the tasks that answer for them; ``str()`` draws it."""
+    """Tasks below the tasks that answer for them; ``str()`` draws it, as ``ferrio tree`` does."""
 
     roots: tuple[TaskNode, ...]
+    _drawn: str = field(repr=False, compare=False)
 
     def __str__(self) -> str:
-        return "\n".join(line for root in self.roots for line in root.lines())
+        return self._drawn
 
 
 @dataclass(frozen=True)
@@ -188,16 +189,6 @@ class TaskNode:
     task: TaskInfo
     children: tuple[TaskNode, ...]
 
-    def lines(self) -> list[str]:
-        """Return the drawing of this task and those below, line by line."""
-        drawn = [_one_line(self.task)]
-        for number, child in enumerate(self.children, 1):
-            is_last = number == len(self.children)
-            first, *rest = child.lines()
-            drawn.append(("└─ " if is_last else "├─ ") + first)
-            drawn.extend(("   " if is_last else "│  ") + line for line in rest)
-        return drawn
-
 
 def task_tree() -> TaskTree:
     """Return the tasks that are not done, each below the one that answers for it.
@@ -206,33 +197,24 @@ def task_tree() -> TaskTree:
     or else the task that made it. Where that one is done the task stands at the top. May be called
     from any thread.
     """
-    found = tasks()
-    known = {task.id for task in found}
+    snapshot = _ferrio._snapshot()
+    above: dict[int, int] = dict(parsed(_ferrio._tasks_above(snapshot)))
     below: dict[int | None, list[TaskInfo]] = {}
-    for task in found:
-        above = task.owner.task or task.parent
-        below.setdefault(above if above in known and above != task.id else None, []).append(task)
-    return TaskTree(_nodes(below, None))
+    for task in tasks_in(parsed(snapshot)):
+        below.setdefault(above.get(task.id), []).append(task)
+    return TaskTree(_nodes(below), _ferrio._view_snapshot(snapshot, "tree").rstrip("\n"))
 
 
-def _nodes(below: dict[int | None, list[TaskInfo]], above: int | None) -> tuple[TaskNode, ...]:
-    return tuple(TaskNode(task, _nodes(below, task.id)) for task in below.get(above, ()))
-
-
-def _one_line(task: TaskInfo) -> str:
-    return f"{task.name} ({task.coroutine}) {_state(task)}"
-
-
-def _state(task: TaskInfo) -> str:
-    wait = task.wait
-    if wait is None:
-        return task.state
-    words = f"waits for {wait_in_words(wait)}"
-    if wait.tasks and wait.kind != "task":
-        words += f" [task {', '.join(map(str, wait.tasks))}]"
-    if wait.since is not None:
-        words += f" since {max(task.taken_at - wait.since, 0.0):.1f} s"
-    return words
+def _nodes(below: dict[int | None, list[TaskInfo]]) -> tuple[TaskNode, ...]:
+    # What stands below a task is made before it. No recursion: trees are as deep as programs are.
+    order, children = list(below.get(None, ())), dict[int, tuple[TaskNode, ...]]()
+    for task in order:
+        order.extend(below.get(task.id, ()))
+    for task in reversed(order):
+        children[task.id] = tuple(
+            TaskNode(child, children[child.id]) for child in below.get(task.id, ())
+        )
+    return tuple(TaskNode(task, children[task.id]) for task in below.get(None, ()))
 
 
 def wait_in_words(wait: Wait) -> str:
@@ -259,55 +241,13 @@ def kind_in_words(kind: str) -> str:
 
 
 def dump(file: TextIO | None = None) -> None:
-    """Write what all tasks are at to ``file``, ``sys.stderr`` by default.
+    """Write what all tasks are at to ``file``, ``sys.stderr`` by default, as ``ferrio dump`` does.
 
     For each task: its name, id and coroutine, where it was made, by whom and when, what it waits
     for and since when, and its stack. May be called from any thread, and from a signal's handler.
     """
-    snapshot = parsed(_ferrio._snapshot())
-    found = tasks_in(snapshot)
-    now = snapshot["taken_at"]
-    lines = [
-        f"ferrio: process {snapshot['process']}, Python {snapshot['python']}, "
-        f"{len(found)} task{'' if len(found) == 1 else 's'}"
-    ]
-    for loop in snapshot["loops"]:
-        thread = "no thread" if loop["thread"] is None else f"thread {loop['thread']}"
-        lines.append(
-            f"loop {loop['id']} ({thread}): {_running(loop['running'])}, "
-            f"{loop['ready']} ready, {loop['timers']} timers"
-        )
-        for task in found:
-            if task.loop == loop["id"]:
-                lines.extend(_lines_of(task, now))
-    print("\n".join(lines), file=file or sys.stderr, flush=True)
-
-
-def _running(running: dict[str, Any]) -> str:
-    if running["kind"] == "step":
-        return f"runs task {running['task']}"
-    return {"stopped": "does not run", "waiting": "waits", "callback": "runs a callback"}[
-        running["kind"]
-    ]
-
-
-def _lines_of(task: TaskInfo, now: float) -> list[str]:
-    lines = [f"  task {task.id} {task.name} ({task.coroutine}): {_state(task)}"]
-    made = f"    made by {task.owner}"
-    if task.parent is not None and task.parent != task.owner.task:
-        made += f" in task {task.parent}"
-    if task.created_at is not None:
-        made += f", {now - task.created_at:.1f} s ago"
-    if task.created is not None:
-        made += f", at {task.created}"
-    lines.append(made)
-    if task.steps is not None:
-        counted = f"    {task.steps} step{'' if task.steps == 1 else 's'}"
-        if task.cpu is not None and task.longest_step is not None:
-            counted += f", {task.cpu:.6f} s of CPU, longest {task.longest_step:.6f} s"
-        lines.append(counted)
-    lines.extend(f"      {site}" for site in task.stack)
-    return lines
+    text = _ferrio._view_snapshot(_ferrio._snapshot(), "dump")
+    print(text, end="", file=file or sys.stderr, flush=True)
 
 
 def dump_on_signal(number: int = signal.SIGUSR1, file: TextIO | None = None) -> None:

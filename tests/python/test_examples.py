@@ -20,24 +20,24 @@ def run(name):
 def test_who_waits():
     outcome = run("who_waits.py")
     assert (outcome.returncode, outcome.stderr) == (0, "")
-    tree, dump = outcome.stdout.split("\n\n")
+    tree, dump = outcome.stdout.split("\n\n", 1)
+    at = r"  at .*who_waits\.py:\d+ \w+"
     patterns = [
-        r"Task-1 \(main\) waits for the tasks of <TaskGroup tasks=3 entered> \[task 2, 3, 4\] "
-        r"since \d\.\d s",
-        r"├─ observer \(look\) running",
-        r"├─ fetch anna \(fetch\) waits for event <asyncio\.locks\.Event object at \w+ "
-        r"\[unset, waiters:1\]> since \d\.\d s",
-        r"└─ fetch ben \(fetch\) waits for lock <asyncio\.locks\.Lock object at \w+ "
-        r"\[locked, waiters:1\]> \[task 3\] since \d\.\d s",
+        r"loop 1 · thread \d+ · running #2 observer\b.* · 4 tasks · 0 ready · 0 timers · \d+ turns",
+        r"└─ #1 Task-1  main  waits \d+ms: task group <TaskGroup tasks=3 entered> #2 #3 #4" + at,
+        r"   ├─ #2 observer  look  running .*" + at,
+        r"   ├─ #3 fetch anna  fetch  waits \d+ms: event …\w+ \[unset, waiters:1\]" + at,
+        r"   └─ #4 fetch ben  fetch  waits \d+ms: lock …\w+ \[locked, waiters:1\] #3" + at,
     ]
     for line, pattern in zip(tree.splitlines(), patterns, strict=True):
-        assert re.fullmatch(pattern, line)
+        assert re.fullmatch(pattern, line), (line, pattern)
     source = (EXAMPLES / "who_waits.py").read_text().splitlines()
     made = next(
         number for number, line in enumerate(source, 1) if "group.create_task(fetch(" in line
     )
     found = re.findall(
-        rf"    made by task group of task 1, \d\.\d s ago, at .*who_waits\.py:{made} in main\n",
+        r"  owner    task group of #1\n"
+        rf"  created  .* ago by #1 at .*who_waits\.py:{made} in main\n",
         dump,
     )
     assert len(found) == 2

@@ -347,13 +347,46 @@ def test_the_tree():
             tree = ferrio.task_tree()
             (root,) = tree.roots
             assert [node.task.name for node in root.children] == ["first", "second"]
-            first, second, third = str(tree).splitlines()
-            assert first.endswith(f"({main.__qualname__}) running")
-            assert second.startswith(f"├─ first ({child.__qualname__}) waits for event <")
-            assert third.startswith(f"└─ second ({child.__qualname__}) waits for event <")
+            heading, *lines = str(tree).splitlines()
+            assert heading.startswith("loop ")
+            first, second, third = (re.sub(r"#\d+", "#N", line) for line in lines)
+            assert first.startswith(f"└─ #N {root.task.name}  {main.__qualname__}  running")
+            assert second.startswith(f"   ├─ #N first  {child.__qualname__}  waits ")
+            assert third.startswith(f"   └─ #N second  {child.__qualname__}  waits ")
+            assert "event " in second
             event.set()
 
     ferrio.run(main())
+
+
+def test_a_tree_may_be_as_deep_as_a_program_is():
+    deep = 3 * sys.getrecursionlimit()
+
+    async def nest(left):
+        if left:
+            task = asyncio.create_task(nest(left - 1))
+            await event.wait()
+            await task
+        else:
+            reached.set()
+
+    async def main():
+        nonlocal event, reached
+        event, reached = ferrio.Event(), ferrio.Event()
+        task = asyncio.create_task(nest(deep))
+        await reached.wait()
+        (node,) = ferrio.task_tree().roots
+        depth = 0
+        while node.children:
+            (node,) = node.children
+            depth += 1
+        event.set()
+        await task
+        return depth
+
+    event = reached = None
+    # The innermost may have ended by then.
+    assert ferrio.run(main()) in (deep, deep + 1)
 
 
 def test_the_dump():
@@ -370,24 +403,28 @@ def test_the_dump():
         return file.getvalue(), repr(event)
 
     text, event = ferrio.run(main())
-    lines = text.splitlines()
+    heading, its_loop, whole, of_child = text.split("\n\n")
     version = ".".join(map(str, sys.version_info[:3]))
-    assert lines[0] == f"ferrio: process {os.getpid()}, Python {version}, 2 tasks"
-    assert re.fullmatch(r"loop \d+ \(thread \d+\): runs task \d+, 0 ready, 0 timers", lines[1])
-    child_lines = text[text.index("the child") :].splitlines()
-    assert (
-        child_lines[0] == f"the child ({child.__qualname__}): waits for event {event} since 0.0 s"
-    )
-    made = line_of(main, "# makes")
+    assert heading.startswith(f"process {os.getpid()}  ")
+    assert f"Python {version}" in heading
     assert re.fullmatch(
-        rf"    made by user in task \d+, 0\.0 s ago, at {re.escape(__file__)}:{made} "
-        rf"in {re.escape(main.__qualname__)}",
-        child_lines[1],
+        r"loop \d+ · thread \d+ · running #\d+ .* · 2 tasks · 0 ready · 0 timers · .*", its_loop
     )
-    assert child_lines[2:] == [
-        "    1 step",
-        f"      {__file__}:{line_of(child, '# waits')} in {child.__qualname__}",
+    assert f"  {main.__qualname__}\n  state    running" in whole
+    made, waits = line_of(main, "# makes"), line_of(child, "# waits")
+    patterns = [
+        rf"task #\d+ the child  {re.escape(child.__qualname__)}",
+        r"  state    waiting for .*",
+        rf"  waits    event {re.escape(event)}",
+        r"  owner    create_task",
+        rf"  created  .* ago by #\d+ at {re.escape(__file__)}:{made} "
+        rf"in {re.escape(main.__qualname__)}",
+        r"  work     1 step",
+        r"  stack, the innermost call last",
+        rf"    {re.escape(__file__)}:{waits} in {re.escape(child.__qualname__)}",
     ]
+    for line, pattern in zip(of_child.splitlines(), patterns, strict=True):
+        assert re.fullmatch(pattern, line), (line, pattern)
 
 
 def test_a_dump_on_a_signal():
@@ -403,8 +440,8 @@ def test_a_dump_on_a_signal():
         text = ferrio.run(main(file))
     finally:
         signal.signal(signal.SIGUSR2, before)
-    assert "1 task\n" in text
-    assert f"({main.__qualname__}): running" in text
+    assert "· 1 task ·" in text
+    assert f"  {main.__qualname__}\n  state    running" in text
 
 
 def run_program(program, **environment):
@@ -432,7 +469,7 @@ ferrio.run(main())
 """
     outcome = run_program(program, FERRIO_DUMP_SIGNAL="USR1")
     assert outcome.returncode == 0
-    assert re.search(r"task 1 Task-1 \(main\): running", outcome.stderr)
+    assert "task #1 Task-1  main\n  state    running" in outcome.stderr
     outcome = run_program("import ferrio", FERRIO_DUMP_SIGNAL="NOTHING")
     assert outcome.stderr == "ferrio: FERRIO_DUMP_SIGNAL=NOTHING: KeyError('SIGNOTHING')\n"
 

@@ -194,3 +194,25 @@ fn a_snapshot_survives_its_json() {
     let read: Snapshot = serde_json::from_str(&json).expect("what was written");
     assert_eq!(read, shop());
 }
+
+#[test]
+fn a_message_about_a_place_is_shortened_at_its_beginning() {
+    assert_eq!(
+        words::short_message("/srv/some/where/shop/app.py:55 in report: blocked"),
+        "shop/app.py:55 in report: blocked"
+    );
+    for whole in ["app.py:55 in report", "no place", "the loop: blocked", ""] {
+        assert_eq!(words::short_message(whole), whole);
+    }
+}
+
+#[test]
+fn each_task_stands_below_one_of_its_own_loop() {
+    let snapshot = shop();
+    let above = ferrio_inspect::view::tasks_above(&snapshot);
+    let ids: Vec<u64> = snapshot.loops[0].tasks.iter().map(|task| task.id).collect();
+    assert!(!above.is_empty());
+    for (task, parent) in above {
+        assert!(ids.contains(&task) && ids.contains(&parent) && task != parent);
+    }
+}

@@ -12,4 +12,4 @@ pub mod words;
 
 pub use dump::{describe, dump};
 pub use ps::{ProcessLine, processes, ps};
-pub use tree::tree;
+pub use tree::{tasks_above, tree};

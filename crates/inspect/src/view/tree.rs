@@ -21,6 +21,17 @@ pub fn tree(snapshot: &Snapshot, columns: Option<usize>) -> String {
         .collect()
 }
 
+/// Which task each stands below in the tree, by their ids: those that stand below one.
+#[must_use]
+pub fn tasks_above(snapshot: &Snapshot) -> Vec<(u64, u64)> {
+    let loops = snapshot.loops.iter();
+    let mut pairs: Vec<_> = loops
+        .flat_map(|its_loop| parents(&its_loop.tasks))
+        .collect();
+    pairs.sort_unstable();
+    pairs
+}
+
 /// Columns of indentation beyond which a tree does not grow to the right.
 const DEEPEST: usize = 240;
 

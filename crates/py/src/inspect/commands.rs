@@ -10,6 +10,7 @@ use ferrio_inspect::Snapshot;
 use ferrio_inspect::socket::{Client, TraceSummary, ask_every_process};
 use ferrio_inspect::view;
 
+use super::json;
 use crate::ffi::{Method, Object, Outcome, Raised, released, text};
 
 /// How long another process's interpreter is waited for.
@@ -45,6 +46,27 @@ pub(super) fn functions() -> Vec<Method> {
             c"Return a process's loops and tasks as text: \"ps\", \"tree\", \"dump\" or \"json\".",
         ),
         Method::function(
+            c"_view_snapshot",
+            |arguments| match arguments.positional() {
+                [snapshot, view] => {
+                    let view = View::named(&view.to_text()?)?;
+                    text(&view.of(&parsed(snapshot)?, None)?)
+                }
+                _ => Err(Raised::type_error(
+                    "two arguments are expected: snapshot, view",
+                )),
+            },
+            c"Return the same of a snapshot of this process, as `_snapshot` gives it.",
+        ),
+        Method::function(
+            c"_tasks_above",
+            |arguments| match arguments.positional() {
+                [snapshot] => json(&view::tasks_above(&parsed(snapshot)?)),
+                _ => Err(Raised::type_error("one argument is expected: snapshot")),
+            },
+            c"Return which task each stands below in the tree, as JSON: pairs of ids.",
+        ),
+        Method::function(
             c"_trace_process",
             |arguments| match arguments.positional() {
                 [process, seconds, path] => {
@@ -74,6 +96,12 @@ pub(super) fn functions() -> Vec<Method> {
             about the end, or an empty text.",
         ),
     ]
+}
+
+/// What `_snapshot` gave.
+fn parsed(snapshot: &Object) -> Outcome<Snapshot> {
+    serde_json::from_str(&snapshot.to_text()?)
+        .map_err(|error| Raised::value_error(&error.to_string()))
 }
 
 /// What can be made of a snapshot.
