@@ -6,12 +6,14 @@
 
 Each try blocks the loop for 300 ms at a threshold of 100 ms, and counts if the first report of it
 has the right line and cause and was made within 130 ms of the block's beginning, less what the
-watchdog's thread could have run in that time and did not; a try whose own thread was kept from
-running for half of the time is none and is repeated. The reports are those in
+watchdog's thread could have run in that time and did not. A try whose own thread was kept from
+running for more than 10 ms is none and is repeated: time in which others had the processor is not
+the program's, and the watchdog does not count it as a block's. The reports are those in
 ``FERRIO_WATCHDOG_FILE``. Printed besides: in how many tries ``logging`` heard of it during the
-block.
+block, which for code that keeps the interpreter it cannot.
 
-Not a test: how long a thread waits for a processor is the machine's matter.
+Not a test: how long a thread waits for a processor is the machine's matter. No priority is needed,
+but on a machine that others keep busy there may be too few tries that count; then it says so.
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ import ferrio
 BLOCK = 0.3
 THRESHOLD = 0.1
 SOON_ENOUGH = 0.130
+KEPT_TOO_LONG = 0.010
+PATIENCE = 10
+"""How many times as long as the tries take it may take to get them."""
 
 
 class Try(NamedTuple):
@@ -122,21 +127,21 @@ class Heard(logging.Handler):
 
 async def try_all(work: Callable[[], None], count: int) -> list[Try]:
     tries: list[Try] = []
-    deadline = time.monotonic() + count * BLOCK * 10
+    deadline = time.monotonic() + count * BLOCK * PATIENCE
     while len(tries) < count and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
         delay, begun = run_delay(), time.monotonic()
         work()
         ended = time.monotonic()
         kept = run_delay() - delay
-        if ended - begun >= BLOCK * 0.6 and kept < (ended - begun) / 2:
+        if ended - begun >= BLOCK * 0.6 and kept <= KEPT_TOO_LONG:
             tries.append(Try(begun, ended, kept))
     await asyncio.sleep(0.05)
     return tries
 
 
-def judge(name: str, path: Path, heard: list[float], tries: list[Try]) -> bool:
-    """Print how it went; return whether 99 of 100 were named."""
+def judge(name: str, path: Path, heard: list[float], tries: list[Try], wanted: int) -> bool:
+    """Print how it went; return whether 99 of 100 were named, and logged where that can be."""
     work, cause = KINDS[name]
     reports = [json.loads(line) for line in path.read_text().splitlines()]
     named, latencies, logged, causes = 0, [], 0, {}
@@ -162,13 +167,18 @@ def judge(name: str, path: Path, heard: list[float], tries: list[Try]) -> bool:
             causes["late"] = causes.get("late", 0) + 1
         else:
             named += 1
-    shown = f"{statistics.median(latencies) * 1000:5.1f} {max(latencies) * 1000:7.1f}"
+    shown = "-"
+    if latencies:
+        shown = f"{statistics.median(latencies) * 1000:5.1f} {max(latencies) * 1000:7.1f}"
     print(
-        f"{name:8} {cause:24} {named:4} of {len(tries):<4} {shown if latencies else '-':>13}"
-        f" {logged:6}  {causes or ''}",
+        f"{name:8} {cause:24} {named:4} of {len(tries):<4} {shown:>13} {logged:6}  {causes or ''}",
         flush=True,
     )
-    return named * 100 >= len(tries) * 99 > 0
+    if len(tries) < wanted:
+        print(f"         the machine was too busy for more than {len(tries)} tries that count")
+    can_be_logged = cause != "c-gil"
+    least = min(named, logged) if can_be_logged else named
+    return len(tries) == wanted and least * 100 >= wanted * 99
 
 
 def main() -> None:
@@ -193,7 +203,7 @@ def main() -> None:
             logger.addHandler(heard)
             tries = ferrio.run(try_all(KINDS[name][0], arguments.tries), watchdog=THRESHOLD)
             logger.removeHandler(heard)
-            is_good &= judge(name, path, heard.times, tries)
+            is_good &= judge(name, path, heard.times, tries, arguments.tries)
     sys.exit(0 if is_good else 1)
 
 
