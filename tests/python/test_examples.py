@@ -25,7 +25,7 @@ def test_who_waits():
     patterns = [
         r"loop 1 · thread \d+ · running #2 observer\b.* · 4 tasks · 0 ready · 0 timers · \d+ turns",
         r"└─ #1 Task-1  main  waits \d+ms: task group <TaskGroup tasks=3 entered> #2 #3 #4" + at,
-        r"   ├─ #2 observer  look  running .*" + at,
+        r"   ├─ #2 observer  look  running.*" + at,
         r"   ├─ #3 fetch anna  fetch  waits \d+ms: event …\w+ \[unset, waiters:1\]" + at,
         r"   └─ #4 fetch ben  fetch  waits \d+ms: lock …\w+ \[locked, waiters:1\] #3" + at,
     ]

@@ -54,7 +54,8 @@ pub fn draw(frame: &mut Frame<'_>, app: &mut App) {
     draw_loops(frame, app, about);
     draw_chart(frame, app, chart);
     if let Some(alarm) = alarm {
-        let line = Line::from(format!(" {alarm} ")).style(alarm_style());
+        let room = usize::from(warning.width.saturating_sub(2));
+        let line = Line::from(format!(" {} ", words::cut_end(&alarm, room))).style(alarm_style());
         frame.render_widget(Paragraph::new(line).style(alarm_style()), warning);
     }
     draw_table(frame, app, body);
