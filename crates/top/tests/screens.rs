@@ -130,7 +130,7 @@ fn what_the_loop_is_at_is_the_last_to_give_way() {
         "{}",
         lines[1]
     );
-    let lines = picture(&mut app, 40, 16);
+    let lines = picture(&mut app, 44, 16);
     assert_eq!(lines[0], " ferrio top   process 4711  python app.py");
 }
 
