@@ -187,16 +187,17 @@ RUST_TESTS = $(if $(shell command -v cargo-nextest), \
 PYTHON_TESTS = .venv/$(1)/bin/python -m pytest --quiet tests/python tests/demo tests/conformance
 # asyncio is not what is tested here: on one version it shows that the tests are right.
 STRESS = $(if $(filter $(NEWEST),$(1)),,FERRIO_TEST_LOOPS=ferrio) .venv/$(1)/bin/python -m pytest --quiet tests/stress
-# Every test several times over, comparing what is in use. Not those of what programs print, which are
-# other processes, nor those of warnings, which pytest keeps.
+# Tests of what programs tell of themselves, in time and from outside.
+TOLD := $(addprefix --ignore tests/python/test_,examples.py examples_metrics.py inspect_socket.py mistakes.py \
+	pytest_plugin.py top.py view_commands.py watchdog.py watchdog_causes.py watchdog_example.py)
+# Every test several times over, comparing what is in use. Not those of programs, which are other
+# processes, nor those of warnings, which pytest keeps.
 LEAKS = FERRIO_TEST_LOOPS=ferrio PYTHONPATH=tests/leaks .venv/$(1)/bin/python -m pytest --quiet -p repeat tests/python \
-	$(PROGRAMS:%=--ignore tests/python/test_%.py) --ignore tests/python/test_lints.py \
+	$(TOLD) $(addprefix --ignore tests/python/test_,differential.py fork.py lints.py main_command.py) \
 	--deselect tests/python/test_live_server.py::TestAskedForFromOutside
-PROGRAMS := differential examples examples_metrics fork inspect_socket main_command mistakes pytest_plugin top \
-	view_commands watchdog watchdog_causes watchdog_example
 # Python's allocator checks the bounds of what it has given, and a collection may come anywhere.
 MEMORY = FERRIO_TEST_LOOPS=ferrio PYTHONMALLOC=debug FERRIO_TEST_GC_THRESHOLD=1 \
-	.venv/$(1)/bin/python -m pytest --quiet tests/python
+	.venv/$(1)/bin/python -m pytest --quiet tests/python $(TOLD)
 # Not test_stress_memory.py: the sanitizer keeps what is freed. Nor what a thread is at: under the
 # sanitizer every object that Python code makes is a call of C code that takes longer.
 ASAN_PYTHON = env FERRIO_TEST_LOOPS=ferrio .venv/$(1)/bin/python -m pytest --quiet tests/python \
