@@ -45,6 +45,7 @@ mod search;
 mod slots;
 mod socket_object;
 mod threads;
+mod text_signature;
 mod tls;
 mod trashcan;
 mod type_builder;

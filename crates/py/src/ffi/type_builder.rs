@@ -6,6 +6,7 @@ use std::ptr;
 
 use super::native::{Instance, Native, This, TypeObject};
 use super::slots::{self, Progress};
+use super::text_signature::{class_doc, with_signatures};
 use super::{Arguments, Object, Outcome, Raised, sys};
 
 /// Collects what a type consists of, and builds it.
@@ -28,6 +29,7 @@ impl<T: Native> TypeBuilder<T> {
             short_name: false,
             native: PhantomData,
         };
+        let doc = class_doc(T::NAME, doc);
         builder.slot(sys::Py_tp_doc, doc.as_ptr().cast_mut().cast());
         builder.slot(sys::Py_tp_new, slots::new_instance::<T> as *mut c_void);
         builder.slot(sys::Py_tp_dealloc, slots::deallocate::<T> as *mut c_void);
@@ -85,6 +87,7 @@ impl<T: Native> TypeBuilder<T> {
     }
 
     pub(crate) fn methods(mut self, methods: &'static [sys::PyMethodDef]) -> Self {
+        let methods = with_signatures(T::NAME, methods);
         self.slot(sys::Py_tp_methods, methods.as_ptr().cast_mut().cast());
         self
     }
