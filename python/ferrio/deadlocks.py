@@ -6,13 +6,18 @@ about to wait for ever. What it finds is put into words here and goes to the log
 
 A cycle is certain if each of its tasks waits for a lock that the next one has in an ``async with``
 block, or for the end of the next one: then nobody else can end it. Any other one is suspected, for
-another task may release the lock, and is told of only if it is still there a second later.
+another task may release the lock, and is told of only if it is still there a second later. So is
+one in which tasks wait for events, queues, semaphores or conditions: these are looked for a second
+after a wait has begun, by going through what tasks refer to.
 """
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import signal
+import time
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +28,13 @@ logger = logging.getLogger("ferrio.deadlock")
 
 # How long a suspected cycle is given to come to an end by itself, in seconds.
 _PATIENCE = 1.0
+
+# Looks that find tasks that may come to wait for each other are repeated, after twice the time each
+# time; in seconds.
+_LONGEST_PATIENCE = 30.0
+
+# A loop spends at most one part in so many of its time on looks.
+_SHARE = 1000
 
 # More cycles are not remembered as told of.
 _MOST = 1000
@@ -73,21 +85,85 @@ def _found(
     return DeadlockError(words)
 
 
+class _Looks:
+    """When a loop's tasks are looked at."""
+
+    def __init__(self) -> None:
+        self.timer: Any = None
+        self.delay = _PATIENCE
+        self.not_before = 0.0
+
+    def plan(self, loop: Any, *, due: bool) -> None:
+        """Set the timer: for soon, or for twice as late as the last time."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.delay = _PATIENCE if due else min(self.delay * 2, _LONGEST_PATIENCE)
+        delay = max(self.delay, self.not_before - time.monotonic())
+        # Not by a name that the program may have given another meaning.
+        self.timer = _ferrio.EventLoop.call_later(
+            # Timers keep their context, and would keep that of whoever happens to begin to wait.
+            loop,
+            delay,
+            _look_for_stuck,
+            weakref.ref(loop),
+            context=contextvars.Context(),
+        )
+        loop._expect_look(due, True)
+
+
+_looks: weakref.WeakKeyDictionary[Any, _Looks] = weakref.WeakKeyDictionary()
+
+
+def _look_soon(loop: Any) -> None:
+    """Hear that a task of ``loop`` begins to wait for what somebody else has to change."""
+    _looks.setdefault(loop, _Looks()).plan(loop, due=True)
+
+
+def _look_for_stuck(reference: weakref.ref[Any]) -> None:
+    """Tell of tasks that only each other could wake, and decide when to look again."""
+    loop = reference()
+    if loop is None:
+        return
+    looks = _looks[loop]
+    looks.timer = None
+    loop._expect_look(False, False)
+    before = time.monotonic()
+    cycles, may_come_to_it, is_young = _ferrio._stuck(loop)
+    after = time.monotonic()
+    looks.not_before = after + _SHARE * (after - before)
+    for found, certain, needed in cycles:
+        in_cycle = _members(found)
+        if not _has_lasted(in_cycle, _PATIENCE * 0.9):
+            is_young = True
+        elif _is_news(found):
+            words = _cycle_in_words(in_cycle, None, "", certain=certain, needed=needed)
+            logger.warning("%s", words)
+    if is_young:
+        looks.plan(loop, due=True)
+    elif may_come_to_it and not loop._waits_for_nothing():
+        looks.plan(loop, due=False)
+
+
+def _has_lasted(members: list[task_views.TaskInfo], seconds: float) -> bool:
+    """Whether each of the tasks has been waiting for so long."""
+    return all(
+        task.wait is not None
+        and task.wait.since is not None
+        and task.taken_at - task.wait.since > seconds
+        for task in members
+    )
+
+
 def _look_again(members: frozenset[int]) -> None:
     """Tell of a suspected cycle if it is still there, and has been there all the time."""
     _suspected.discard(members)
-    for found, certain in _ferrio._cycles():
+    for found, _certain in _ferrio._cycles():
         if members != frozenset(found):
             continue
         in_cycle = _members(found)
-        has_lasted = all(
-            task.wait is not None
-            and task.wait.since is not None
-            and task.taken_at - task.wait.since > _PATIENCE / 2
-            for task in in_cycle
-        )
-        if has_lasted and _is_news(members):
-            logger.warning("%s", _cycle_in_words(in_cycle, None, "", certain=certain))
+        if _has_lasted(in_cycle, _PATIENCE / 2) and _is_news(members):
+            # It was not certain when it began.
+            logger.warning("%s", _cycle_in_words(in_cycle, None, "", certain=False))
 
 
 def _nothing_can_wake(loop: Any) -> None:
@@ -138,7 +214,12 @@ def _members(ids: Iterable[int]) -> list[task_views.TaskInfo]:
 
 
 def _cycle_in_words(
-    members: list[task_views.TaskInfo], closing: int | None, begun: str, *, certain: bool
+    members: list[task_views.TaskInfo],
+    closing: int | None,
+    begun: str,
+    *,
+    certain: bool,
+    needed: tuple[tuple[int, ...], ...] = (),
 ) -> str:
     word = "deadlock" if certain else "suspected deadlock"
     if len(members) == 1:
@@ -146,27 +227,58 @@ def _cycle_in_words(
     else:
         lines = [f"{word}: {len(members)} tasks wait for each other"]
     following = members[1:] + members[:1]
-    for task, other in zip(members, following, strict=True):
-        lines.append(_line_of(task, begun if task.id == closing else None, other))
+    for number, (task, other) in enumerate(zip(members, following, strict=True)):
+        who = needed[number] if number < len(needed) else ()
+        lines.append(_line_of(task, begun if task.id == closing else None, other, who))
     return "\n".join(lines)
 
 
+# Kinds of waits that end when somebody changes something that he knows.
+_CHANGED_BY_OTHERS = frozenset(
+    {
+        "lock",
+        "event",
+        "queue-get",
+        "queue-put",
+        "queue-join",
+        "semaphore",
+        "condition",
+        "barrier",
+    }
+)
+
+
+def _who_knows_it(task: task_views.TaskInfo, needed: tuple[int, ...]) -> str:
+    """Return the tasks without which the wait does not end, in words."""
+    if needed == (task.id,):
+        return "nobody else knows"
+    others = ", ".join(str(each) for each in needed[:5])
+    more = f" and {len(needed) - 5} more" if len(needed) > 5 else ""
+    return f"only task{'' if len(needed) == 1 else 's'} {others}{more} might end"
+
+
 def _line_of(
-    task: task_views.TaskInfo, begun: str | None = None, other: task_views.TaskInfo | None = None
+    task: task_views.TaskInfo,
+    begun: str | None = None,
+    other: task_views.TaskInfo | None = None,
+    needed: tuple[int, ...] = (),
 ) -> str:
     """Say what a task waits for, and who has it."""
     wait = task.wait
+    has_holder = True
     if begun is not None or wait is None:
         what, since = begun or "something", 0.0
         kind = begun.split(" ", 1)[0] if begun else ""
     else:
-        kind = wait.kind
+        kind, has_holder = wait.kind, bool(wait.tasks)
         what = task_views.wait_in_words(wait)
         since = task.taken_at - wait.since if wait.since is not None else 0.0
     words = f"  task {task.id} {task.name} ({task.coroutine}) waits for {what}"
-    if kind == "lock" and other is not None:
+    if kind == "lock" and other is not None and has_holder:
         holder = "it has itself" if other.id == task.id else f"task {other.id} {other.name} has"
         words += f", which {holder},"
+    elif kind in _CHANGED_BY_OTHERS and needed:
+        words += f", which {_who_knows_it(task, needed)},"
     words += f" since {max(since, 0.0):.1f} s"
     if task.stack:
         words += f", at {task.stack[-1]}"

@@ -155,8 +155,8 @@ def leftovers(loop: Any) -> list[str]:
             for held in gc.get_referents(loop)
             if isinstance(held, (asyncio.Handle, asyncio.BaseTransport))
         ]
-        # A suspected deadlock is looked at again a second later.
-        internal = [deadlocks._look_again]
+        # A second after a wait has begun somebody looks whether it is a deadlock.
+        internal = [deadlocks._look_again, deadlocks._look_for_stuck]
     for handle in handles:
         if isinstance(handle, asyncio.Handle):
             if handle.cancelled() or handle._callback in internal:

@@ -18,6 +18,7 @@
 //! | `metrics` | what was counted, as plain data |
 //! | `prometheus` | metrics in Prometheus' text format |
 //! | `python` | a running Python thread from outside: its frames, and why it is where it is |
+//! | `reachability` | which tasks wait for what nobody who can run is able to reach |
 //! | `services` | the native threads, which are stopped for a fork and at the end |
 //! | `sites` | places in programs, each kept once |
 //! | `snapshot` | a process's loops and tasks as plain data: what every view is made from |
@@ -40,6 +41,7 @@ mod loops;
 pub mod metrics;
 pub mod prometheus;
 pub mod python;
+pub mod reachability;
 pub mod services;
 mod signals;
 mod sites;

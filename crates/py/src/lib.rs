@@ -105,6 +105,21 @@ fn functions() -> Vec<Method> {
             c"Return the cycles of tasks that wait for each other: a list of (ids, certain).",
         ),
         Method::function(
+            c"_stuck",
+            |arguments| match arguments.positional() {
+                [event_loop] => {
+                    match ffi::This::<event_loop::EventLoop>::from_object(event_loop) {
+                        Some(event_loop) => inspect::stuck_now(event_loop),
+                        None => Err(ffi::Raised::type_error("a loop of ferrio's is needed")),
+                    }
+                }
+                _ => Err(ffi::Raised::type_error("one argument is needed")),
+            },
+            c"Return the cycles of a loop's tasks that only each other could wake, as a list of\n\
+            (ids, certain, who each of them needs), whether others may come to that, and whether\n\
+            all have waited only for a moment.",
+        ),
+        Method::function(
             c"_origin_of",
             |arguments| match arguments.positional() {
                 [task] => match ffi::This::<task::Task>::from_object(task) {

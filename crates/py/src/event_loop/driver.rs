@@ -122,9 +122,10 @@ impl Driver<Entry> for Run<'_> {
         if let Err(raised) = self.event_loop.leave_task() {
             raised.report_unraisable(&self.event_loop.object());
         }
-        if timeout.is_none()
-            && let Err(raised) = begin_endless_wait(self.event_loop)
-        {
+        // A timer that only looks for deadlocks is none that counts.
+        let is_endless = timeout
+            .is_none_or(|timeout| self.event_loop.has_look_timer() && timeout > Duration::ZERO);
+        if is_endless && let Err(raised) = begin_endless_wait(self.event_loop) {
             raised.report_unraisable(&self.event_loop.object());
         }
         // Who has what it waited for, and then waits for the interpreter, is blocked.

@@ -71,6 +71,10 @@ pub(crate) struct EventLoop {
     in_turns: Cell<bool>,
     /// Whether a certain deadlock is raised in the task that closes it.
     strict: Cell<bool>,
+    /// Whether somebody will look, within a second, for tasks that only each other could wake.
+    look_due: Cell<bool>,
+    /// Whether that, sooner or later, is one of the timers.
+    look_timer: Cell<bool>,
     /// The one task that every turn has ended with for some time.
     spin: Spin,
     /// Whether a timer was set in these turns: it may be one that the garbage collector was not
@@ -131,6 +135,8 @@ unsafe impl Native for EventLoop {
             thread: Cell::new(None),
             in_turns: Cell::new(false),
             strict: Cell::new(is_set("FERRIO_STRICT")),
+            look_due: Cell::new(false),
+            look_timer: Cell::new(false),
             spin: Spin::default(),
             untracked_timers: Cell::new(false),
             spare_context: ObjectCell::new(),
@@ -294,9 +300,12 @@ impl EventLoop {
         }
     }
 
-    /// How many entries are ready and how many timers wait.
+    /// How many entries are ready and how many timers wait, without one that only looks for
+    /// deadlocks.
     pub(crate) fn queue_lengths(&self) -> (usize, usize) {
-        (self.core.ready_len(), self.core.timer_count())
+        let timers = self.core.timer_count();
+        let ours = usize::from(self.look_timer.get());
+        (self.core.ready_len(), timers.saturating_sub(ours))
     }
 
     /// Shows every entry of the ready queue, in order; `look` must not use the loop.
@@ -318,6 +327,12 @@ impl EventLoop {
     pub(crate) fn waits_for_nothing(&self) -> bool {
         let (ready, timers) = self.queue_lengths();
         ready == 0 && timers == 0 && self.sources.borrow().is_empty()
+    }
+
+    /// Whether the next timer may be one that only looks for deadlocks.
+    #[inline]
+    pub(crate) fn has_look_timer(&self) -> bool {
+        self.look_timer.get()
     }
 
     /// The transports for which descriptors are watched.

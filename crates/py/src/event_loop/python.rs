@@ -137,6 +137,23 @@ fn state() -> Vec<Method> {
             },
             c"Return the open transports whose descriptors are watched.",
         ),
+        Method::no_arguments(
+            c"_waits_for_nothing",
+            |this: Self_<'_>| Ok(Object::from_bool(this.waits_for_nothing())),
+            c"Return True if no timer, descriptor or call in a thread will give it anything to do.",
+        ),
+        Method::any_arguments(
+            c"_expect_look",
+            |this: Self_<'_>, arguments: Arguments<'_>| match arguments.positional() {
+                [due, timer] => {
+                    this.look_due.set(due.is_true()?);
+                    this.look_timer.set(timer.is_true()?);
+                    Ok(none())
+                }
+                _ => Err(Raised::type_error("two arguments are needed")),
+            },
+            c"Hear whether a look for deadlocks is due soon, and whether there is a timer for one.",
+        ),
         Method::one_argument(
             c"_set_strict",
             |this: Self_<'_>, strict: &Object| {

@@ -1,9 +1,10 @@
 //! `create_future`, `create_task` and the task factory.
 
 use super::EventLoop;
-use crate::ffi::{Arguments, Object, Outcome, Own, Raised, Signature, This, none, text};
+use crate::ffi::{Arguments, Object, Outcome, Own, Raised, Signature, This, none, text, thread_id};
 use crate::future::Future;
 use crate::imports::imports;
+use crate::inspect::look_soon;
 use crate::task::{Task, TaskOptions};
 
 const CREATE_TASK: Signature<4> = Signature {
@@ -23,6 +24,24 @@ impl This<'_, EventLoop> {
         Own::new(Future::bound(self)).map(Some)
     }
 
+    /// A task is about to wait for something that others may change.
+    #[inline]
+    pub(crate) fn note_wait(self) -> Outcome<()> {
+        if self.look_due.get() || !self.in_turns.get() {
+            return Ok(());
+        }
+        self.begin_to_look()
+    }
+
+    #[cold]
+    fn begin_to_look(self) -> Outcome<()> {
+        if self.thread.get() != Some(thread_id()) {
+            return Ok(());
+        }
+        self.look_due.set(true);
+        look_soon(self)
+    }
+
     /// A task as `create_task(coroutine)` makes it; `None` when that has to be called by name.
     #[inline]
     pub(crate) fn plain_task(self, coroutine: &Object) -> Outcome<Option<Own<Task>>> {
@@ -39,6 +58,8 @@ impl This<'_, EventLoop> {
 
     #[inline]
     pub(super) fn create_future(self) -> Outcome<Object> {
+        // The locks and queues of the standard library wait for one.
+        self.note_wait()?;
         if self.is_debug() {
             let future = Own::new(Future::empty())?;
             future.this().initialise(Some(&self.object()))?;

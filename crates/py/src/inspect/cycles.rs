@@ -4,6 +4,7 @@
 //! begins it: that it holds no lock and nobody stands in its list is seen in two looks, and nearly
 //! always so. Otherwise the waits are followed from what it begins to wait for.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use ferrio_inspect::wait_graph::{Cycle, Edge, Needs, find_cycles};
@@ -11,8 +12,8 @@ use ferrio_inspect::wait_graph::{Cycle, Edge, Needs, find_cycles};
 use super::chain::{chain_of, readable};
 use super::collect::deadlines_of;
 use crate::combinators::{GatheringFuture, TaskGroup};
-use crate::event_loop::EventLoop;
-use crate::ffi::{Object, Outcome, Own, Raised, This, interned, stepped, text};
+use crate::event_loop::{Entry, EventLoop};
+use crate::ffi::{Object, Outcome, Own, Raised, Reached, This, interned, stepped, text};
 use crate::future::{Future, Purpose};
 use crate::imports::module;
 use crate::sync::Lock;
@@ -210,7 +211,8 @@ fn report(
     let deadlines = deadlines_of(&event_loop);
     let timed = members
         .iter()
-        .any(|member| deadlines.contains_key(&member.address().addr()));
+        .any(|member| deadlines.contains_key(&member.address().addr()))
+        || is_near_a_timer(&event_loop, members);
     let certain = cycle.certain && !timed;
     let ids = cycle
         .tasks
@@ -237,7 +239,37 @@ fn report(
     Ok(())
 }
 
-/// The loop is about to wait, and no timer will end that.
+/// So many objects are gone through behind each timer.
+const NEAR: usize = 64;
+
+/// Whether a timer's callback has one of the tasks at hand: it may be there to cancel it, as those
+/// of other libraries' timeouts are.
+#[cold]
+fn is_near_a_timer(event_loop: &Own<EventLoop>, members: &[&Own<Task>]) -> bool {
+    let mut handles = Vec::new();
+    event_loop.for_each_timer(|entry| {
+        if let Entry::Handle(handle) = entry {
+            handles.push(handle.clone());
+        }
+    });
+    let is_near = Cell::new(false);
+    for handle in handles {
+        Reached::from(&[handle.into_object()], NEAR, |object| {
+            if let Some(task) = This::<Task>::from_object(object) {
+                let found = members
+                    .iter()
+                    .any(|member| member.address() == task.as_ptr());
+                is_near.set(is_near.get() || found);
+                return true;
+            }
+            // What is in a context is there for everybody who runs in it.
+            This::<EventLoop>::from_object(object).is_some() || object.is_context()
+        });
+    }
+    is_near.get()
+}
+
+/// The loop is about to wait, and no timer of the program's will end that.
 #[cold]
 pub(crate) fn begin_endless_wait(event_loop: This<'_, EventLoop>) -> Outcome<()> {
     if !event_loop.waits_for_nothing() || crate::ffi::has_other_threads() {

@@ -17,6 +17,7 @@
 //! | `reasons` | why a task waits, in a few words |
 //! | `services` | the native threads, at a fork and at the end |
 //! | `socket` | the inspect socket of this process |
+//! | `stuck` | tasks that wait for what nobody who can run is able to reach |
 //! | `waits` | what a task waits for |
 //! | `watchdog` | which loops it watches, and how its reports reach Python |
 
@@ -34,6 +35,7 @@ mod process;
 mod reasons;
 mod services;
 mod socket;
+mod stuck;
 mod told;
 mod waits;
 mod watchdog;
@@ -46,6 +48,7 @@ pub(crate) use cycles::{
 pub(crate) use layout::layout;
 pub(crate) use reasons::{reason_to_wait, told_kind};
 pub(crate) use services::resume_after_fork;
+pub(crate) use stuck::{look_soon, stuck_now};
 pub(crate) use told::Told;
 
 use serde::Serialize;

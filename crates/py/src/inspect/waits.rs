@@ -17,28 +17,7 @@ use crate::task::OWNERS;
 /// What a task waits for. `awaited` is the future that it stands in the list of; `until` is when
 /// a timeout around the wait ends it, if there is one.
 pub(super) fn wait_of(chain: &[Link], awaited: &Object, until: Option<f64>) -> Wait {
-    let mut until = until;
-    let mut subject = None;
-    for link in chain {
-        if let Some(told) = &link.told {
-            until = earlier(until, told.until);
-            subject = told.subjects.last().map(copy).or(subject);
-        } else if let Some(spot) = &link.spot {
-            if let Some(known) = python_subject(link, spot) {
-                until = earlier(until, python_deadline(link, known.kind));
-                subject = Some(known);
-            }
-        } else if let Some(call) = This::<SocketCall>::from_exact(&link.object) {
-            let (_, reads) = call.waits_for();
-            let kind = match &subject {
-                Some(outer) if outer.kind == WaitKind::Connection => WaitKind::Connection,
-                _ if reads => WaitKind::Read,
-                _ => WaitKind::Write,
-            };
-            subject = Some(on(kind, link.object.clone()));
-        }
-    }
-    let subject = by_future(awaited, subject);
+    let (subject, until) = subject_of(chain, awaited, until);
     let tasks = tasks_behind(&subject);
     Wait {
         kind: subject.kind,
@@ -50,6 +29,51 @@ pub(super) fn wait_of(chain: &[Link], awaited: &Object, until: Option<f64>) -> W
         until,
         certain: is_certain(&subject),
         all: !subject.any,
+    }
+}
+
+/// What a task waits for, not yet in words, and when that ends by itself.
+pub(super) fn subject_of(
+    chain: &[Link],
+    awaited: &Object,
+    until: Option<f64>,
+) -> (Subject, Option<f64>) {
+    let mut until = until;
+    let mut subject = None;
+    for link in chain {
+        if let Some(told) = &link.told {
+            until = earlier(until, told.until);
+            subject = told.subjects.last().map(copy).or(subject);
+        } else if let Some(spot) = &link.spot {
+            if let Some(known) = python_subject(link, spot) {
+                until = earlier(until, python_deadline(link, known.kind));
+                if !subject
+                    .as_ref()
+                    .is_some_and(|outer| is_done_by(outer.kind, known.kind))
+                {
+                    subject = Some(known);
+                }
+            }
+        } else if let Some(call) = This::<SocketCall>::from_exact(&link.object) {
+            let (_, reads) = call.waits_for();
+            let kind = match &subject {
+                Some(outer) if outer.kind == WaitKind::Connection => WaitKind::Connection,
+                _ if reads => WaitKind::Read,
+                _ => WaitKind::Write,
+            };
+            subject = Some(on(kind, link.object.clone()));
+        }
+    }
+    (by_future(awaited, subject), until)
+}
+
+/// Whether waiting for the inner thing is how asyncio, or ferrio, waits for the outer one.
+fn is_done_by(outer: WaitKind, inner: WaitKind) -> bool {
+    match outer {
+        WaitKind::QueueJoin => inner == WaitKind::Event,
+        WaitKind::Barrier => inner == WaitKind::Condition,
+        WaitKind::Connection => matches!(inner, WaitKind::Read | WaitKind::Write),
+        _ => false,
     }
 }
 
@@ -168,11 +192,11 @@ fn local(link: &Link, name: &str) -> Option<Object> {
 }
 
 /// The tasks that are waited for, or that hold what is waited for.
-fn tasks_behind(subject: &Subject) -> Vec<u64> {
+pub(super) fn tasks_behind(subject: &Subject) -> Vec<u64> {
     let mut tasks: Vec<u64> = subject
         .futures
         .iter()
-        .filter(|future| !is_done(future))
+        .filter(|future| !is_over(future))
         .filter_map(id_of)
         .collect();
     if let Some(object) = &subject.object {
@@ -193,7 +217,8 @@ fn tasks_behind(subject: &Subject) -> Vec<u64> {
     tasks
 }
 
-fn is_done(future: &Object) -> bool {
+/// Whether a future is done, whoever made it.
+pub(super) fn is_over(future: &Object) -> bool {
     if let Some(native) = This::<Future>::from_object(future) {
         return native.is_done();
     }
@@ -205,7 +230,7 @@ fn is_done(future: &Object) -> bool {
 
 /// Whether the tasks behind have to end it themselves: each by its own end, or by that of an
 /// `async with` section.
-fn is_certain(subject: &Subject) -> bool {
+pub(super) fn is_certain(subject: &Subject) -> bool {
     match subject.kind {
         WaitKind::Task | WaitKind::TaskGroup => true,
         WaitKind::Lock => subject.object.as_ref().is_some_and(|object| {
@@ -224,7 +249,7 @@ fn in_words(subject: &Subject, until: Option<f64>) -> String {
             .and_then(|name| readable(name.to_text()))
             .unwrap_or_default(),
         (WaitKind::Tasks, ..) => {
-            let pending = subject.futures.iter().filter(|future| !is_done(future));
+            let pending = subject.futures.iter().filter(|future| !is_over(future));
             format!("{} of {} tasks", pending.count(), subject.futures.len())
         }
         (_, Some(object), _) => match This::<SocketCall>::from_exact(object) {

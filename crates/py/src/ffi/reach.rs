@@ -1,0 +1,150 @@
+//! What objects refer to, as the garbage collector is told it, and who else refers to them.
+
+use std::collections::HashMap;
+use std::ffi::{c_int, c_void};
+
+use super::{Object, Ref, sys};
+
+/// Objects that were reached, each by its place in the lists.
+pub(crate) struct Reached {
+    places: HashMap<usize, u32>,
+    /// How often each is referred to by the others and by those that the way began at.
+    from_within: Vec<isize>,
+    /// How often each is referred to at all.
+    references: Vec<isize>,
+    refers_to: Vec<Vec<u32>>,
+}
+
+/// More references of one object are not followed.
+const MOST_OF_ONE: usize = 20_000;
+
+impl Reached {
+    /// Goes from `starts`, which are not among the objects themselves, and then from all that is
+    /// reached but types, modules, the global variables of functions, and what `is_end` says.
+    /// Gives the objects, and to which of them each of the starts refers.
+    ///
+    /// At most `most` are gone through. What was left out counts as somebody who refers to the
+    /// objects from elsewhere. Nothing of Python's runs meanwhile.
+    pub(crate) fn from(
+        starts: &[Object],
+        most: usize,
+        is_end: impl Fn(&Object) -> bool,
+    ) -> (Reached, Vec<Vec<u32>>) {
+        let mut reached = Reached {
+            places: HashMap::new(),
+            from_within: Vec::new(),
+            references: Vec::new(),
+            refers_to: Vec::new(),
+        };
+        let mut ahead = Vec::new();
+        let first = starts
+            .iter()
+            .map(|start| reached.look_at(start.as_ptr(), &is_end, &mut ahead))
+            .collect();
+        let mut next = 0;
+        while next < ahead.len() && next < most {
+            let found = reached.look_at(ahead[next], &is_end, &mut ahead);
+            reached.refers_to[next] = found;
+            next += 1;
+        }
+        (reached, first)
+    }
+
+    /// Counts what an object refers to, and enters what is new; gives the places.
+    fn look_at(
+        &mut self,
+        object: *mut sys::PyObject,
+        is_end: &impl Fn(&Object) -> bool,
+        ahead: &mut Vec<*mut sys::PyObject>,
+    ) -> Vec<u32> {
+        let mut found = Vec::new();
+        for referred in referents(object) {
+            let place = match self.places.get(&referred.addr()) {
+                Some(&place) => place,
+                None => {
+                    // SAFETY: alive, because `object` refers to it and nothing runs.
+                    let seen = unsafe { Ref::new(referred) };
+                    if is_left_out(referred) || is_end(&seen) {
+                        continue;
+                    }
+                    let Ok(place) = u32::try_from(ahead.len()) else {
+                        continue;
+                    };
+                    self.places.insert(referred.addr(), place);
+                    self.from_within.push(0);
+                    // SAFETY: as above.
+                    self.references.push(unsafe { sys::Py_REFCNT(referred) });
+                    self.refers_to.push(Vec::new());
+                    ahead.push(referred);
+                    place
+                }
+            };
+            self.from_within[place as usize] += 1;
+            found.push(place);
+        }
+        found
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.refers_to.len()
+    }
+
+    /// The place of the object at that address.
+    pub(crate) fn place_of(&self, address: usize) -> Option<u32> {
+        self.places.get(&address).copied()
+    }
+
+    /// Whether somebody refers to the object who was not gone through.
+    pub(crate) fn is_held_elsewhere(&self, place: usize) -> bool {
+        self.references[place] > self.from_within[place]
+    }
+
+    pub(crate) fn take_references_of(&mut self, place: usize) -> Vec<u32> {
+        std::mem::take(&mut self.refers_to[place])
+    }
+}
+
+impl Object {
+    /// Whether it is a `contextvars.Context`.
+    pub(crate) fn is_context(&self) -> bool {
+        // SAFETY: a live object.
+        unsafe { sys::PyContext_CheckExact(self.as_ptr()) != 0 }
+    }
+}
+
+/// Whether everybody may get at it, or it refers to nothing.
+fn is_left_out(object: *mut sys::PyObject) -> bool {
+    // SAFETY: a live object.
+    unsafe {
+        sys::PyObject_IS_GC(object) == 0
+            || sys::PyType_Check(object) != 0
+            || sys::PyModule_Check(object) != 0
+    }
+}
+
+/// What an object refers to, each as often as it does; without the global variables of a function.
+fn referents(object: *mut sys::PyObject) -> Vec<*mut sys::PyObject> {
+    unsafe extern "C" fn collect(object: *mut sys::PyObject, list: *mut c_void) -> c_int {
+        // SAFETY: the list below, which nobody else has meanwhile.
+        let list = unsafe { &mut *list.cast::<Vec<*mut sys::PyObject>>() };
+        list.push(object);
+        c_int::from(list.len() >= MOST_OF_ONE)
+    }
+    let mut list: Vec<*mut sys::PyObject> = Vec::new();
+    // SAFETY: a live object of a collected class, which shows what it refers to and runs nothing;
+    // a function has a dict of global variables, which it lends.
+    unsafe {
+        if sys::PyObject_IS_GC(object) == 0 {
+            return list;
+        }
+        if let Some(traverse) = (*sys::Py_TYPE(object)).tp_traverse {
+            traverse(object, collect, (&raw mut list).cast());
+        }
+        if sys::PyFunction_Check(object) != 0 {
+            let globals = sys::PyFunction_GetGlobals(object);
+            let builtins = sys::PyEval_GetBuiltins();
+            list.retain(|&referred| referred != globals && referred != builtins);
+        }
+    }
+    list
+}
