@@ -13,6 +13,8 @@ pub(crate) struct Imports {
     /// What `__class__` answers for our types (see `identity.rs`).
     pub(crate) asyncio_future: Object,
     pub(crate) asyncio_task: Object,
+    /// `asyncio.tasks._PyTask`, which the one above nearly always is not.
+    pub(crate) python_task: Object,
     pub(crate) asyncio_handle: Object,
     pub(crate) asyncio_timer_handle: Object,
     /// Missing before 3.14.
@@ -170,6 +172,7 @@ pub(crate) fn load() -> Outcome<()> {
         invalid_state_error: get(&exceptions, c"InvalidStateError")?,
         asyncio_future: get(&futures, c"Future")?,
         asyncio_task: get(&tasks, c"Task")?,
+        python_task: get(&tasks, c"_PyTask")?,
         asyncio_handle: get(&events, c"Handle")?,
         asyncio_thread_safe_handle: find(&events, c"_ThreadSafeHandle")?,
         asyncio_timer_handle: get(&events, c"TimerHandle")?,

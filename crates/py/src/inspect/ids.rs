@@ -48,7 +48,9 @@ pub(super) fn id_of(object: &Object) -> Option<u64> {
 
 /// Whether it is a task of the standard library, or one that says so.
 pub(super) fn is_foreign_task(object: &Object) -> bool {
-    readable(object.is_instance(imports().asyncio_task.as_ptr())).unwrap_or(false)
+    [&imports().asyncio_task, &imports().python_task]
+        .into_iter()
+        .any(|class| readable(object.is_instance(class.as_ptr())).unwrap_or(false))
 }
 
 /// Forgets the foreign tasks that are gone.
