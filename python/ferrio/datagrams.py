@@ -14,7 +14,7 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ferrio import _ferrio
+from ferrio import _ferrio, resources
 from ferrio.connections import ConnectionsPart
 from ferrio.listening import remove_stale_unix_socket, set_reuse_port
 from ferrio.transports import describe_socket
@@ -118,6 +118,7 @@ class DatagramsPart(ConnectionsPart):
         try:
             protocol = protocol_factory()
             transport = DatagramTransport(self, sock, protocol, remote_address, waiter)
+            resources.remember("datagram", self, transport)
         except BaseException:
             if created:
                 sock.close()

@@ -144,7 +144,7 @@ def loop_is_closing(loop: Any) -> list[tuple[str, task_views.Site | None]]:
             left.append((message + described[1], site))
     left.extend(
         (f"alive-at-close: {transport!r} is open and its loop is closed", None)
-        for transport in loop._watched_transports()
+        for transport in loop._open_transports()
     )
     return left
 

@@ -15,7 +15,7 @@ from asyncio.log import logger
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ferrio import _ferrio
+from ferrio import _ferrio, resources
 from ferrio.connections import ConnectionsPart, bind_error, check_unix_stream_socket
 from ferrio.name_resolution import AddressInfo
 from ferrio.server import Server
@@ -163,6 +163,7 @@ class ListeningPart(ConnectionsPart):
     ) -> Server:
         """Make the server and start it; an error leaves sockets of the user's open."""
         server = Server(self, listeners)
+        resources.remember("server", self, server)
         try:
             for listener in listeners:
                 listener.prepare()

@@ -14,7 +14,7 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ferrio import _ferrio
+from ferrio import _ferrio, resources
 from ferrio.loop_part import LoopPart
 
 _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
@@ -35,6 +35,7 @@ class PipesPart(LoopPart):
         protocol = protocol_factory()
         waiter = self.create_future()
         transport = ReadPipeTransport(self, pipe, protocol, waiter)
+        resources.remember("pipe", self, transport)
         await _connected(transport, waiter)
         if self._debug:
             logger.debug("Read pipe %r connected: (%r, %r)", pipe.fileno(), transport, protocol)
@@ -51,6 +52,7 @@ class PipesPart(LoopPart):
         protocol = protocol_factory()
         waiter = self.create_future()
         transport = WritePipeTransport(self, pipe, protocol, waiter)
+        resources.remember("pipe", self, transport)
         await _connected(transport, waiter)
         if self._debug:
             logger.debug("Write pipe %r connected: (%r, %r)", pipe.fileno(), transport, protocol)

@@ -17,6 +17,7 @@ from asyncio.log import logger
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ferrio import resources
 from ferrio.child import Child, watcher_of_policy
 from ferrio.pipes import PipesPart
 
@@ -125,7 +126,7 @@ class ProcessesPart(PipesPart):
         waiter = self.create_future()
 
         def start() -> SubprocessTransport:
-            return SubprocessTransport(
+            transport = SubprocessTransport(
                 self,
                 protocol,
                 args,
@@ -138,6 +139,8 @@ class ProcessesPart(PipesPart):
                 extra=extra,
                 **kwargs,
             )
+            resources.remember("subprocess", self, transport)
+            return transport
 
         watcher = watcher_of_policy()
         if watcher is None:

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{now_ns, seconds};
 use crate::counters::{Calls, TransportKind};
-use crate::snapshot::{Site, Snapshot, TaskState, WaitKind};
+use crate::snapshot::{Queue, Site, Snapshot, TaskState, WaitKind};
 use crate::watchdog::{self, SiteBlocks, blocks_by_site};
 use crate::{Distribution, LoopRecord};
 
@@ -142,6 +142,63 @@ pub struct InterpreterMetrics {
     pub waiting: u64,
     /// Tasks that wait, by what for and where.
     pub waits: Vec<WaitMetrics>,
+    /// Queues, by the line that made them.
+    #[serde(default)]
+    pub queues: Vec<QueueMetrics>,
+}
+
+/// Queues that were made at one line.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct QueueMetrics {
+    /// The line.
+    pub site: Option<Site>,
+    /// How many queues there are.
+    pub queues: u64,
+    /// What is in all of them.
+    pub items: u64,
+    /// What is in the fullest.
+    pub most: u64,
+    /// Tasks that wait for an item of one.
+    pub getters: u64,
+    /// Tasks that wait for room in one.
+    pub putters: u64,
+    /// Items for which `task_done()` was not called yet.
+    pub unfinished: u64,
+}
+
+impl QueueMetrics {
+    fn by_site(queues: &[Queue]) -> Vec<QueueMetrics> {
+        let mut sites: Vec<QueueMetrics> = Vec::new();
+        let mut known: HashMap<Option<&Site>, usize> = HashMap::new();
+        for queue in queues {
+            let place = *known.entry(queue.created.as_ref()).or_insert(sites.len());
+            if place == sites.len() {
+                sites.push(QueueMetrics {
+                    site: queue.created.clone(),
+                    queues: 0,
+                    items: 0,
+                    most: 0,
+                    getters: 0,
+                    putters: 0,
+                    unfinished: 0,
+                });
+            }
+            let site = &mut sites[place];
+            site.queues += 1;
+            site.items += queue.items;
+            site.most = site.most.max(queue.items);
+            site.getters += queue.getters;
+            site.putters += queue.putters;
+            site.unfinished += queue.unfinished;
+        }
+        sites.sort_by(|one, other| {
+            let order = |site: &QueueMetrics| Reverse(site.items);
+            order(one)
+                .cmp(&order(other))
+                .then_with(|| one.site.cmp(&other.site))
+        });
+        sites
+    }
 }
 
 /// Tasks that wait for the same kind of thing at the same line.
@@ -186,6 +243,7 @@ impl InterpreterMetrics {
             ready: count(TaskState::Ready),
             waiting: count(TaskState::Waiting),
             waits,
+            queues: QueueMetrics::by_site(&snapshot.queues),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fmt::{Display, Write};
 
-use crate::metrics::{CallMetrics, LoopMetrics, Metrics};
+use crate::metrics::{CallMetrics, LoopMetrics, Metrics, QueueMetrics};
 use crate::snapshot::Site;
 use crate::{Bucket, Distribution};
 
@@ -381,6 +381,38 @@ fn write_tasks(text: &mut Text, metrics: &Metrics) {
                 ("function", &function),
             ];
             text.sample("ferrio_waiting_tasks", &labels, wait.tasks);
+        }
+        write_queues(text, &known.queues);
+    }
+}
+
+/// What is in queues, by the line that made them.
+fn write_queues(text: &mut Text, queues: &[QueueMetrics]) {
+    type Value = fn(&QueueMetrics) -> u64;
+    let families: [(&str, &str, Value); 3] = [
+        (
+            "ferrio_queues",
+            "Queues, by the line that made them.",
+            |each| each.queues,
+        ),
+        (
+            "ferrio_queue_items",
+            "Items in the queues that one line has made.",
+            |each| each.items,
+        ),
+        (
+            "ferrio_queue_unfinished",
+            "Items in and from them for which task_done() was not called yet.",
+            |each| each.unfinished,
+        ),
+    ];
+    for (name, help, value) in families {
+        text.family(name, Kind::Gauge, help);
+        for each in queues {
+            let (file, line, function) = place(each.site.as_ref());
+            let labels: [(&str, &dyn Display); 3] =
+                [("file", &file), ("line", &line), ("function", &function)];
+            text.sample(name, &labels, value(each));
         }
     }
 }

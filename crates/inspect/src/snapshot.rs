@@ -24,6 +24,26 @@ pub struct Snapshot {
     pub tasks_at: f64,
     /// The loops that exist, those that run first.
     pub loops: Vec<Loop>,
+    /// ferrio's queues, of all loops.
+    #[serde(default)]
+    pub queues: Vec<Queue>,
+}
+
+/// A queue between tasks.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Queue {
+    /// The line that made it, which is its name.
+    pub created: Option<Site>,
+    /// What is in it.
+    pub items: u64,
+    /// How much there is room for; `None` without a limit.
+    pub room: Option<u64>,
+    /// Tasks that wait for an item.
+    pub getters: u64,
+    /// Tasks that wait for room.
+    pub putters: u64,
+    /// Items for which `task_done()` was not called yet.
+    pub unfinished: u64,
 }
 
 /// An event loop.
@@ -59,12 +79,12 @@ pub enum Running {
     Step {
         /// The task's id.
         task: u64,
-        /// Since when (monotonic seconds), as far as it was noticed.
+        /// Since when (monotonic seconds): to a turn's precision, or since it was first seen.
         since: Option<f64>,
     },
     /// It calls something else.
     Callback {
-        /// What, if it is known.
+        /// What, if it is known: a Python function is, with its place.
         name: Option<String>,
         /// As for a step.
         since: Option<f64>,
@@ -257,7 +277,7 @@ pub struct Site {
 /// Something that the loop serves beside tasks.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Resource {
-    /// "transport", "server", "reader", "writer", "signal", "subprocess".
+    /// "stream", "datagram", "pipe", "server", "subprocess", "reader", "writer", "signal".
     pub kind: String,
     /// The thing in words.
     pub what: String,

@@ -9,9 +9,9 @@ use std::ffi::{CStr, c_int};
 
 use crate::awaitable::{Coroutine, Steps};
 use crate::ffi::{
-    Arguments, Attribute, Extends, Function, GetSet, Method, Native, Object, ObjectCell, Outcome,
-    Own, Progress, Raised, Signature, Slot, This, TypeBuilder, TypeObject, Visitor, attributes,
-    methods, none, receiver, required, sys, text,
+    Arguments, Attribute, Extends, Function, GetSet, Linked, LinkedList, Links, Method, Native,
+    Object, ObjectCell, Outcome, Own, Progress, Raised, Signature, Slot, This, TypeBuilder,
+    TypeObject, Visitor, attributes, methods, none, receiver, required, sys, text, unlink,
 };
 use crate::future::Future;
 use crate::imports::imports;
@@ -22,6 +22,8 @@ use crate::sync::{
     class_attribute, is_future_cancelled, loop_bound_attributes, pickled_methods, visit_waiter,
     wake,
 };
+use crate::task::{current_site, is_registry_on};
+use ferrio_inspect::SiteId;
 use ferrio_inspect::snapshot::WaitKind;
 
 /// In what order items come out.
@@ -47,6 +49,29 @@ pub(crate) struct Queue {
     /// Set while there is nothing unfinished.
     finished: Slot<Own<Event>>,
     shut_down: Cell<bool>,
+    /// The line that made it.
+    created: Cell<SiteId>,
+    /// Its place among the queues of the process.
+    links: Links,
+}
+
+/// The queues that programs have made.
+static QUEUES: LinkedList<Queue> = LinkedList::new();
+
+// SAFETY: the offset of the field.
+unsafe impl Linked for Queue {
+    const OFFSET: usize = std::mem::offset_of!(Queue, links);
+
+    fn links(&self) -> &Links {
+        &self.links
+    }
+}
+
+/// The queues that programs have made, as they are now.
+pub(crate) fn view_of_queues() -> Outcome<Vec<ferrio_inspect::snapshot::Queue>> {
+    let mut queues = Vec::new();
+    QUEUES.for_each(|queue| queues.push(queue.own()));
+    queues.iter().map(|queue| queue.this().view()).collect()
 }
 
 /// A queue from which the newest item comes first.
@@ -94,6 +119,10 @@ unsafe impl Native for Queue {
         self.putters.clear();
         self.finished.clear();
     }
+
+    fn detach(&self) {
+        unlink(self);
+    }
 }
 
 /// The other two, which hold a queue and nothing else.
@@ -120,6 +149,10 @@ macro_rules! ordered {
 
             fn clear(&self) {
                 self.0.clear();
+            }
+
+            fn detach(&self) {
+                self.0.detach();
             }
         }
 
@@ -150,6 +183,8 @@ impl Queue {
             unfinished: Cell::new(0),
             finished: Slot::new(),
             shut_down: Cell::new(false),
+            created: Cell::new(SiteId::NONE),
+            links: Links::new(),
         }
     }
 }
@@ -226,7 +261,33 @@ impl This<'_, Queue> {
         };
         let [maximum] = INIT.parse(arguments)?;
         let zero = Object::from_i64(0)?;
-        self.prepare(maximum.unwrap_or(&zero))
+        self.prepare(maximum.unwrap_or(&zero))?;
+        if is_registry_on() {
+            self.created.set(current_site());
+            QUEUES.add(self);
+        }
+        Ok(())
+    }
+
+    /// For who looks at the process. Nothing of the program's is called.
+    fn view(self) -> Outcome<ferrio_inspect::snapshot::Queue> {
+        let count = |number: usize| number as u64;
+        let limit = self.maximum.get()?.to_i64();
+        let room = match limit {
+            Ok(limit) => u64::try_from(limit).ok().filter(|&limit| limit > 0),
+            Err(raised) => {
+                raised.discard(); // A limit that is no such number is shown as none.
+                None
+            }
+        };
+        Ok(ferrio_inspect::snapshot::Queue {
+            created: ferrio_inspect::site(self.created.get()),
+            items: count(self.items.len()?),
+            room,
+            getters: count(self.getters.len()?),
+            putters: count(self.putters.len()?),
+            unfinished: u64::try_from(self.unfinished.get()).unwrap_or(0),
+        })
     }
 
     fn prepare(self, maximum: &Object) -> Outcome<()> {

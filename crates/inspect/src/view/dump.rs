@@ -1,7 +1,7 @@
 //! `ferrio dump`: all that is known, to be kept and read later.
 
 use super::words;
-use crate::snapshot::{Loop, Resource, Snapshot, Task};
+use crate::snapshot::{Loop, Queue, Resource, Snapshot, Task};
 
 /// Every loop, every task with its stack, everything that is open.
 #[must_use]
@@ -21,8 +21,36 @@ pub fn dump(snapshot: &Snapshot) -> String {
             lines.extend(its_loop.resources.iter().map(resource));
         }
     }
+    if !snapshot.queues.is_empty() {
+        lines.push(String::new());
+        lines.push("queues:".to_owned());
+        lines.extend(snapshot.queues.iter().map(queue));
+    }
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn queue(queue: &Queue) -> String {
+    let mut text = format!(
+        "  {}",
+        words::plural(usize::try_from(queue.items).unwrap_or(usize::MAX), "item")
+    );
+    if let Some(room) = queue.room {
+        text = format!("{text} of {}", words::count(room));
+    }
+    for (number, what) in [
+        (queue.unfinished, "not done"),
+        (queue.getters, "waiting for one"),
+        (queue.putters, "waiting for room"),
+    ] {
+        if number > 0 {
+            text = format!("{text}, {} {what}", words::count(number));
+        }
+    }
+    match &queue.created {
+        Some(site) => format!("{text}  made at {}", words::whole_site(site)),
+        None => text,
+    }
 }
 
 /// A task's lines: what it is, what it waits for, where it comes from, where it stands.

@@ -90,6 +90,7 @@ pub(crate) fn shop() -> Snapshot {
         ferrio: "0.1.0".to_owned(),
         taken_at: 100.0,
         tasks_at: 100.0,
+        queues: Vec::new(),
         loops: vec![Loop {
             id: 1,
             thread: Some(4712),

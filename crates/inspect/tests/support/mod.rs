@@ -8,7 +8,7 @@ use std::time::Duration;
 use ferrio_inspect::counters::TransportKind;
 use ferrio_inspect::metrics::{
     BlockMetrics, CallMetrics, CoroutineMetrics, InterpreterMetrics, LoopMetrics, Metrics,
-    TransportMetrics, WaitMetrics,
+    QueueMetrics, TransportMetrics, WaitMetrics,
 };
 use ferrio_inspect::snapshot::{Loop, Running, Site, Snapshot, WaitKind};
 use ferrio_inspect::{Distribution, Histogram, Source};
@@ -24,6 +24,7 @@ impl Source for Fixed {
             ferrio: "0.1.0".to_owned(),
             taken_at: 100.0,
             tasks_at: 99.5,
+            queues: Vec::new(),
             loops: vec![Loop {
                 id: 1,
                 thread: Some(43),
@@ -120,6 +121,15 @@ pub fn metrics() -> Metrics {
                 site: site("/srv/app.py", 7, "consume"),
                 tasks: 2,
                 longest: 1.0,
+            }],
+            queues: vec![QueueMetrics {
+                site: site("/srv/app.py", 5, "main"),
+                queues: 2,
+                items: 12,
+                most: 10,
+                getters: 2,
+                putters: 0,
+                unfinished: 14,
             }],
         }),
     }

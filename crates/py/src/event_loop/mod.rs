@@ -335,9 +335,15 @@ impl EventLoop {
         self.look_timer.get()
     }
 
-    /// The transports for which descriptors are watched.
-    pub(crate) fn transports(&self) -> Vec<AnyTransport> {
-        self.sources.borrow().transports()
+    /// The transports over sockets, watched or not.
+    pub(crate) fn transports(&self) -> Outcome<Vec<AnyTransport>> {
+        self.gathering.transports()
+    }
+
+    /// The callbacks of `add_reader` and `add_writer`: the descriptor, whether it is to be read,
+    /// and the handle.
+    pub(crate) fn descriptor_callbacks(&self) -> Vec<(i32, bool, Own<Handle>)> {
+        self.sources.borrow().callbacks()
     }
 
     /// Whether somebody else makes the loop's tasks.

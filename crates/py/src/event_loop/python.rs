@@ -124,18 +124,17 @@ fn scheduling() -> Vec<Method> {
 fn state() -> Vec<Method> {
     vec![
         Method::no_arguments(
-            c"_watched_transports",
+            c"_open_transports",
             |this: Self_<'_>| {
-                let transports = this.sources.borrow().transports();
                 Object::list(
-                    transports
+                    this.transports()?
                         .into_iter()
                         .filter(|transport| !transport.is_closing())
                         .map(AnyTransport::into_object)
                         .collect(),
                 )
             },
-            c"Return the open transports whose descriptors are watched.",
+            c"Return the transports over sockets that are open.",
         ),
         Method::no_arguments(
             c"_waits_for_nothing",

@@ -71,15 +71,20 @@ impl Sources {
         })
     }
 
-    /// The transports for which descriptors are watched.
-    pub(super) fn transports(&self) -> Vec<AnyTransport> {
-        let watchers = self.by_fd.iter().map(|source| &source.watcher);
-        watchers
-            .filter_map(|watcher| match watcher {
-                Watcher::Transport(transport) => Some(transport.clone()),
-                Watcher::Nobody | Watcher::File(_) => None,
-            })
-            .collect()
+    /// The callbacks of `add_reader` and `add_writer`: the descriptor, whether it is to be read,
+    /// and the handle.
+    pub(super) fn callbacks(&self) -> Vec<(RawFd, bool, Own<Handle>)> {
+        let mut found = Vec::new();
+        for (fd, source) in (0..).zip(&self.by_fd) {
+            if let Watcher::File(watch) = &source.watcher {
+                for (reads, waiter) in [(true, &watch.reader), (false, &watch.writer)] {
+                    if let Some(Waiter::Handle(handle)) = waiter {
+                        found.push((fd, reads, handle.clone()));
+                    }
+                }
+            }
+        }
+        found
     }
 
     pub(super) fn transport(&self, fd: RawFd) -> Option<AnyTransport> {

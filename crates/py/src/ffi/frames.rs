@@ -192,6 +192,22 @@ pub(crate) fn running_spots(state: usize, coroutine: &Object) -> Vec<Spot> {
     unsafe { spots_of(state, coroutine) }
 }
 
+/// Where a thread is, the innermost frame first; at most so many frames.
+///
+/// `state` as for [`running_spots`].
+pub(crate) fn spots_of_thread(state: usize, most: usize) -> Vec<Spot> {
+    let mut spots = Vec::new();
+    // SAFETY: as for `running_spots`. No Python code runs in this loop, so no frame ends.
+    let mut frame = unsafe { Frame::current_of(state) };
+    while let Some(at) = frame
+        && spots.len() < most
+    {
+        spots.extend(at.spot());
+        frame = at.caller();
+    }
+    spots
+}
+
 /// Where a coroutine or generator of Python's own types waits, or has not begun; `None` for
 /// everything else, and when frames cannot be read.
 pub(crate) fn suspended_spot(generator: &Object) -> Option<Spot> {

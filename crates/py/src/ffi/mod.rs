@@ -45,8 +45,8 @@ mod returned;
 mod search;
 mod slots;
 mod socket_object;
-mod threads;
 mod text_signature;
+mod threads;
 mod tls;
 mod trashcan;
 mod type_builder;
@@ -64,7 +64,7 @@ pub(crate) use daemon_threads::in_daemon_thread;
 pub(crate) use exception::{Outcome, Raised, SavedException, handling};
 pub(crate) use frames::{
     Frame, Spot, code_address, code_of, is_coroutine, is_generator, learn_frames, line_of,
-    running_spots, suspended_spot,
+    running_spots, spots_of_thread, suspended_spot,
 };
 pub(crate) use free_list::FreeList;
 pub(crate) use function::{Function, receiver};

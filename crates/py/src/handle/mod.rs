@@ -624,6 +624,11 @@ impl This<'_, Handle> {
     }
 
     /// The task whose step this handle makes, if it is one's.
+    /// What it will call; nothing once it is cancelled.
+    pub(crate) fn callback(self) -> Option<Object> {
+        self.value().callback.get()
+    }
+
     pub(crate) fn task(self) -> Option<Object> {
         let callback = self.callback.get()?;
         This::<crate::task::TaskCallback>::from_object(&callback)?.task()

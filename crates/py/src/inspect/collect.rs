@@ -13,10 +13,14 @@ use super::ids::{forget_dead, id_of, is_foreign_task};
 use super::waits::wait_of;
 use crate::combinators::Timeout;
 use crate::event_loop::{Entry, EventLoop, event_loops};
-use crate::ffi::{Object, Outcome, Own, Spot, This, running_spots, text};
+use crate::ffi::{Object, Outcome, Own, Spot, This, running_spots, spots_of_thread, text};
 use crate::handle::TimerHandle;
 use crate::imports::module;
+use crate::queue::view_of_queues;
 use crate::task::{OWNERS, Task, is_registry_on, site_in};
+
+/// Farther from its innermost frame a callback's own is not looked for.
+const DEEPEST: usize = 1_000;
 
 /// All loops of the process with their tasks, at this moment.
 ///
@@ -45,6 +49,7 @@ pub(crate) fn collect_snapshot() -> Outcome<Snapshot> {
         taken_at: now,
         tasks_at: now,
         loops,
+        queues: view_of_queues()?,
     })
 }
 
@@ -73,12 +78,12 @@ pub(super) fn view_of_loop(event_loop: &Own<EventLoop>) -> Outcome<Loop> {
     Ok(Loop {
         id: record.id(),
         thread: record.heartbeat.thread().map(|(thread, _)| thread),
-        running: look.running(&tasks),
+        running: look.running(&tasks, event_loop),
         turns: record.heartbeat.turns(),
         ready,
         timers,
         tasks,
-        resources: resources_of(event_loop),
+        resources: resources_of(event_loop)?,
     })
 }
 
@@ -122,20 +127,37 @@ impl Look {
         }
     }
 
-    fn running(&self, tasks: &[TaskView]) -> Running {
+    fn running(&self, tasks: &[TaskView], event_loop: &Own<EventLoop>) -> Running {
+        // What is run began in the turn that goes on.
+        let since = Some(event_loop.moment().as_secs_f64());
         let stepped = tasks.iter().find(|task| task.state == TaskState::Running);
         match (self.doing, stepped) {
             (Doing::Nothing, _) => Running::Stopped,
             (Doing::Waiting | Doing::Turn, _) => Running::Waiting,
             (Doing::Step, Some(task)) => Running::Step {
                 task: task.id,
-                since: None,
+                since,
             },
             _ => Running::Callback {
-                name: None,
-                since: None,
+                name: self.callback_name(),
+                since,
             },
         }
+    }
+
+    /// The function that the loop has called, and its place; `None` for one that is not Python's.
+    fn callback_name(&self) -> Option<String> {
+        let spots = spots_of_thread(self.thread, DEEPEST);
+        let sites: Vec<Site> = readable(sites(spots.iter()))?;
+        let owners = OWNERS.get();
+        let called_by_loop = sites.iter().position(|site| {
+            site.function.ends_with("run_forever") && owners.is_inside(&site.file)
+        })?;
+        let called = sites.get(called_by_loop.checked_sub(1)?)?;
+        Some(format!(
+            "{} ({}:{})",
+            called.function, called.file, called.line
+        ))
     }
 
     fn is_running(&self, address: usize) -> bool {
@@ -284,20 +306,44 @@ pub(super) fn deadlines_of(event_loop: &Own<EventLoop>) -> HashMap<usize, f64> {
     deadlines
 }
 
-/// The transports of a loop.
-fn resources_of(event_loop: &Own<EventLoop>) -> Vec<Resource> {
-    event_loop
-        .transports()
-        .into_iter()
-        .filter_map(|transport| {
-            Some(Resource {
-                kind: "transport".to_owned(),
-                what: readable(transport.into_object().repr_text())?,
+/// What a loop serves beside tasks.
+fn resources_of(event_loop: &Own<EventLoop>) -> Outcome<Vec<Resource>> {
+    let mut found = Vec::new();
+    for transport in event_loop.transports()? {
+        let (bytes, buffered) = transport.figures();
+        found.push(Resource {
+            kind: transport.kind().to_owned(),
+            what: readable(transport.into_object().repr_text()).unwrap_or_default(),
+            bytes: Some(bytes),
+            buffered: Some(buffered),
+        });
+    }
+    for (fd, reads, handle) in event_loop.descriptor_callbacks() {
+        let callback = handle.this().callback();
+        let named = callback.and_then(|callback| readable(callback.repr_text()));
+        found.push(Resource {
+            kind: if reads { "reader" } else { "writer" }.to_owned(),
+            what: format!("fd {fd}: {}", named.unwrap_or_default()),
+            bytes: None,
+            buffered: None,
+        });
+    }
+    // What Python code has made: servers, subprocesses, pipes, signal handlers.
+    let others = module(c"ferrio.resources")?
+        .get_attr(&text("_shown")?)?
+        .call1(&event_loop.this().object())?;
+    for other in others.items()? {
+        if let [kind, what, buffered] = other.tuple_items() {
+            let buffered = buffered.some().map(Object::to_i64).transpose()?;
+            found.push(Resource {
+                kind: kind.to_text()?,
+                what: what.to_text()?,
                 bytes: None,
-                buffered: None,
-            })
-        })
-        .collect()
+                buffered: buffered.and_then(|bytes| u64::try_from(bytes).ok()),
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// Whether it may be asyncio's own `Timeout`: other objects are not asked for attributes.

@@ -41,6 +41,8 @@ struct Collected {
     snapshot: Snapshot,
     /// The tasks' numbers by their addresses, for a loop that is at one when nobody can ask.
     numbers: HashMap<usize, u64>,
+    /// The loops' beats before it, by their numbers.
+    beats: HashMap<u64, u64>,
 }
 
 static KEPT: Mutex<Kept> = Mutex::new(Kept {
@@ -167,10 +169,15 @@ fn collect(patience: Duration) -> Option<Arc<Collected>> {
 
 /// Collects, with the interpreter held.
 fn collect_here() {
+    let beats = loops()
+        .iter()
+        .map(|record| (record.id(), record.heartbeat.beat()))
+        .collect();
     match collect_snapshot().and_then(|snapshot| {
         Ok(Collected {
             snapshot,
             numbers: task_numbers()?,
+            beats,
         })
     }) {
         Ok(collected) => {
@@ -204,6 +211,20 @@ fn refreshed(collected: &Collected) -> Snapshot {
     let mut snapshot = collected.snapshot.clone();
     snapshot.taken_at = now();
     snapshot.loops = loops_with(&snapshot.loops, &collected.numbers);
+    for now in &mut snapshot.loops {
+        let before = collected
+            .snapshot
+            .loops
+            .iter()
+            .find(|each| each.id == now.id);
+        let is_at_the_same = loops().iter().any(|record| {
+            record.id() == now.id && collected.beats.get(&now.id) == Some(&record.heartbeat.beat())
+        });
+        if let Some(before) = before.filter(|_| is_at_the_same) {
+            // Then more was known of it, and since when.
+            now.running = before.running.clone();
+        }
+    }
     snapshot
 }
 
@@ -217,6 +238,7 @@ fn of_loops_alone() -> Snapshot {
         taken_at: now(),
         tasks_at: 0.0,
         loops: loops_with(&[], &HashMap::new()),
+        queues: Vec::new(),
     }
 }
 

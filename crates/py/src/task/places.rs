@@ -314,6 +314,11 @@ pub(super) fn creator_of(native: Maker) -> Creator {
     }
 }
 
+/// The line of the program that is being run.
+pub(crate) fn current_site() -> SiteId {
+    creator_of(Maker::Program).site
+}
+
 /// Looks up where asyncio and ferrio are; once, at import.
 pub(crate) fn learn_folders() -> Outcome<()> {
     let mut folders = Vec::new();

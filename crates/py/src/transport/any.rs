@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 
 use ferrio_core::Readiness;
+use ferrio_inspect::counters::TransportKind;
 
 use super::{DatagramTransport, Endpoint, StreamTransport};
 use crate::ffi::{Object, Outcome, Own, This, Visitor, sys};
@@ -38,6 +39,19 @@ impl AnyTransport {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.endpoint().is_closing()
+    }
+
+    /// "stream" or "datagram".
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            AnyTransport::Stream(_) => TransportKind::Stream.name(),
+            AnyTransport::Datagram(_) => TransportKind::Datagram.name(),
+        }
+    }
+
+    /// Bytes received and sent, and those that wait to be sent.
+    pub(crate) fn figures(&self) -> ((u64, u64), u64) {
+        self.endpoint().counted.figures()
     }
 
     fn endpoint(&self) -> &Endpoint {

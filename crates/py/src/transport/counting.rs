@@ -13,6 +13,8 @@ pub(super) struct Counted {
     kind: Cell<Option<TransportKind>>,
     /// Bytes that were last said to wait for the kernel.
     buffered: Cell<usize>,
+    /// Bytes that the kernel has given and taken.
+    transferred: Cell<(u64, u64)>,
 }
 
 impl Counted {
@@ -21,6 +23,7 @@ impl Counted {
             record: OnceCell::new(),
             kind: Cell::new(None),
             buffered: Cell::new(0),
+            transferred: Cell::new((0, 0)),
         }
     }
 
@@ -43,6 +46,8 @@ impl Counted {
     /// The kernel has given so many bytes.
     #[inline]
     pub(super) fn received(&self, bytes: usize) {
+        let (received, sent) = self.transferred.get();
+        self.transferred.set((received + bytes as u64, sent));
         if let Some(traffic) = self.traffic() {
             traffic.received(bytes);
         }
@@ -51,6 +56,8 @@ impl Counted {
     /// The kernel has taken so many bytes.
     #[inline]
     pub(super) fn sent(&self, bytes: usize) {
+        let (received, sent) = self.transferred.get();
+        self.transferred.set((received, sent + bytes as u64));
         if let Some(traffic) = self.traffic() {
             traffic.sent(bytes);
         }
@@ -65,6 +72,11 @@ impl Counted {
         {
             traffic.buffered(before, bytes);
         }
+    }
+
+    /// Bytes received and sent, and those that wait to be sent.
+    pub(super) fn figures(&self) -> ((u64, u64), u64) {
+        (self.transferred.get(), self.buffered.get() as u64)
     }
 
     #[inline]

@@ -154,6 +154,22 @@ impl Gathering {
         Ok(AnyTransport::from_object(&owner))
     }
 
+    /// The living transports that own descriptors, in the order of these.
+    pub(crate) fn transports(&self) -> Outcome<Vec<AnyTransport>> {
+        let mut references: Vec<(RawFd, Object)> = self
+            .owners
+            .borrow()
+            .iter()
+            .map(|(&fd, reference)| (fd, reference.clone()))
+            .collect();
+        references.sort_by_key(|&(fd, _)| fd);
+        let mut found = Vec::new();
+        for (_, reference) in references {
+            found.extend(AnyTransport::from_object(&reference.call0()?));
+        }
+        Ok(found)
+    }
+
     /// A list of the living transports whose connections the server has accepted.
     pub(crate) fn transports_of(&self, server: &Object) -> Outcome<Object> {
         let references: Vec<Object> = self.owners.borrow().values().cloned().collect();
