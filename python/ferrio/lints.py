@@ -1,34 +1,43 @@
 """Habits in the life of tasks that are nearly always mistakes.
 
 Each is counted, goes to the logger ``ferrio.lint`` with where the task was made and by whom, and is
-a ``ferrio.LifecycleWarning`` besides, which nobody sees unless a filter asks for it:
-``python -W error::RuntimeWarning`` makes errors of them (Python's ``-W`` knows no categories of
-other packages, so it cannot be given the name), and a filter of the program's that names the
-category does. A program's ``simplefilter("error")`` does not: it was not written with ferrio in
-mind. ``FERRIO_LINTS=0`` in the environment switches them off.
+a ``ferrio.LifecycleWarning`` besides, which nobody sees unless a filter asks for it. Such a filter
+may come from ``warnings.filterwarnings``, from pytest's ``filterwarnings`` and ``-W``, or from
+``python -m ferrio -W error::ferrio.LifecycleWarning app.py``. The interpreter's own ``-W`` and
+PYTHONWARNINGS are read before anything can be imported and know no categories of packages (they say
+so: "invalid module name"); they take ``error::RuntimeWarning``, which this category is one of. A
+program's ``simplefilter("error")`` makes no errors of them: it was not written with ferrio in mind.
+``FERRIO_LINTS=0`` in the environment switches all of it off.
 
 =========================  =====================================================================
 exception-never-retrieved  a task failed, and its last reference is gone
 swallowed-cancellation     a task was cancelled and returned all the same, without ``uncancel()``
 cancelled-in-vain          a task has caught CancelledError five times and still goes on
-hot-spin                   one task in each of thousands of turns a second, without any I/O
+hot-spin                   one task, or one callback that schedules itself again, in each of
+                           thousands of turns a second, without any I/O
 gather-child-left          a child of ``gather`` goes on after another one has failed
-alive-at-close             a task or a transport that is left when its loop is closed
+never-awaited              a coroutine was dropped before it began, while a loop ran; CPython's own
+                           RuntimeWarning comes as well
+alive-at-close             a task, transport, server or subprocess that is left when its loop is
+                           closed
 =========================  =====================================================================
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import opcode
 import os
 import sys
 import threading
 import warnings
 from collections import Counter
+from types import FrameType
 from typing import Any
 
-from ferrio import _ferrio, task_views
+from ferrio import _ferrio, resources, task_views
 
 logger = logging.getLogger("ferrio.lint")
 
@@ -77,6 +86,78 @@ def _described(task: Any) -> tuple[tuple[str, str], task_views.Site | None]:
         made += f" at {site}"
     coroutine = getattr(task.get_coro(), "__qualname__", "?")
     return (f"task {number} {task.get_name()} ({coroutine})", made), site
+
+
+def _tell_of_callback(kind: str, loop: Any, callback: Any, words: str) -> None:
+    """Count, log and warn of what a callback does."""
+    function = callback
+    while isinstance(function, functools.partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    site = None
+    if code is not None:
+        site = task_views.Site(code.co_filename, code.co_firstlineno, code.co_qualname)
+    spinning = site or callback
+    if spinning in _spins:
+        return
+    _spins.add(spinning)
+    named = f"callback {callback!r}" if site is None else f"callback {site}"
+    _announce(kind, f"{kind}: {named} {words}", site, loop)
+
+
+def hear_of_unawaited() -> None:
+    """Have this module told of each coroutine that is dropped before it began.
+
+    CPython calls this function of the module ``warnings`` for it, by its name there.
+    """
+    if not are_on():
+        return
+    original = warnings._warn_unawaited_coroutine  # type: ignore[attr-defined]
+    if getattr(original, "_is_ferrios", False):
+        return
+
+    def warn_unawaited_coroutine(coroutine: Any) -> None:
+        try:
+            original(coroutine)
+        finally:
+            loop = asyncio._get_running_loop()
+            if isinstance(loop, _ferrio.EventLoop):
+                _tell_of_unawaited(loop, coroutine, sys._getframe(1))
+
+    warn_unawaited_coroutine._is_ferrios = True  # type: ignore[attr-defined]
+    warnings._warn_unawaited_coroutine = warn_unawaited_coroutine  # type: ignore[attr-defined]
+
+
+def _tell_of_unawaited(loop: Any, coroutine: Any, frame: FrameType | None) -> None:
+    origin = getattr(coroutine, "cr_origin", None)
+    if origin:
+        file, line, function = origin[0]
+        site: task_views.Site | None = task_views.Site(file, line, function)
+        where = f"made at {site}"
+    else:
+        site = resources.site_of(frame)
+        # A call that is a statement makes its result and drops it; a variable keeps it for a while.
+        verb = "made and dropped" if _is_dropping_a_result(frame, site) else "dropped"
+        where = verb if site is None else f"{verb} at {site}"
+    name = getattr(coroutine, "__qualname__", "?")
+    code = getattr(coroutine, "cr_code", None)
+    if code is not None and code.co_firstlineno:
+        name += f" ({code.co_filename}:{code.co_firstlineno})"
+    owner = resources.current_task()
+    by = "outside of any task" if owner is None else f"in {owner}"
+    message = f"never-awaited: coroutine {name} was dropped before it began; {where} {by}"
+    _announce("never-awaited", message, site, loop)
+
+
+def _is_dropping_a_result(frame: FrameType | None, site: task_views.Site | None) -> bool:
+    """Whether ``frame``, which is at ``site``, is at the end of a statement that is a call."""
+    if frame is None or site is None or frame.f_code.co_filename != site.file:
+        return False
+    position = frame.f_lasti
+    return position >= 0 and frame.f_code.co_code[position] == _POP_TOP
+
+
+_POP_TOP = opcode.opmap["POP_TOP"]
 
 
 def _announce(kind: str, message: str, site: task_views.Site | None, loop: Any) -> None:
@@ -142,9 +223,16 @@ def loop_is_closing(loop: Any) -> list[tuple[str, task_views.Site | None]]:
             described, site = _described(task)
             message = f"alive-at-close: {described[0]} is not done and its loop is closed; "
             left.append((message + described[1], site))
+    made = resources.resources_of(loop)
+    known = {id(resource) for resource, _ in made}
+    for resource, how in made:
+        verb = {"server": "listens", "subprocess": "runs"}.get(how.kind, "is open")
+        words = f"alive-at-close: {resource!r} {verb} and its loop is closed; {how}"
+        left.append((words, how.site))
     left.extend(
         (f"alive-at-close: {transport!r} is open and its loop is closed", None)
         for transport in loop._open_transports()
+        if id(transport) not in known
     )
     return left
 

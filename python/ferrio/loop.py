@@ -148,6 +148,7 @@ class EventLoop(
         """Make this the loop that runs in this thread."""
         self._check_closed()
         self._check_running()
+        lints.hear_of_unawaited()
         self._track_coroutine_origins(self._debug)
         self._hooks_to_restore = self._take_asyncgen_hooks()
         self._thread_id = threading.get_ident()

@@ -44,7 +44,7 @@ _COMMAND_NAMES = ("ps", "tree", "dump", "top", "trace")
 _WATCHDOG = 0.25
 
 # Options of ferrio's that take the next word, unless it is attached by "=".
-_OPTIONS_WITH_VALUE = ("--web",)
+_OPTIONS_WITH_VALUE = ("--web", "-W")
 
 
 def main() -> None:
@@ -97,6 +97,8 @@ def _follow_options(arguments: list[str]) -> None:
         return
     options = _parse_options(arguments)
     watchdog.choice.is_silenced = options.no_watchdog
+    for option in options.W:
+        _filter_warnings(option)
     if options.inspect:
         _open_inspect_socket()
     if options.web is not None:
@@ -136,6 +138,13 @@ def _parse_options(arguments: list[str]) -> Namespace:
         action="store_true",
         help=f"do not tell of what blocks an event loop for longer than {_WATCHDOG * 1000:.0f} ms",
     )
+    parser.add_argument(
+        "-W",
+        metavar="filter",
+        action="append",
+        default=[],
+        help="as python's own, but it knows categories of packages: error::ferrio.LifecycleWarning",
+    )
     program = parser.add_argument_group("the program")
     program.add_argument("file", nargs="?", help="a script, or a directory or zip with __main__.py")
     program.add_argument("-m", metavar="module", help="a module or package, found on sys.path")
@@ -158,6 +167,18 @@ def _is_command(words: list[str]) -> bool:
             return name in _COMMAND_NAMES and (first.isdecimal() or first.startswith("-"))
         case _:
             return False
+
+
+def _filter_warnings(option: str) -> None:
+    """Do what ``python -W option`` does, at a moment when packages can be imported."""
+    import warnings
+
+    set_option: Any = warnings._setoption  # type: ignore[attr-defined]
+    try:
+        set_option(option)
+    except warnings._OptionError as error:
+        # The interpreter goes on without such a filter, and so does this.
+        print(f"Invalid -W option ignored: {error}", file=sys.stderr)
 
 
 def _open_inspect_socket() -> None:

@@ -352,3 +352,394 @@ def test_the_command_line(how):
     else:
         assert outcome.returncode == 1
         assert "ferrio.lints.LifecycleWarning: swallowed-cancellation: task 2 " in outcome.stderr
+
+
+async def forgotten():
+    pass
+
+
+NEVER_AWAITED = r"never-awaited: coroutine forgotten \(.*test_lints\.py:\d+\) was dropped before "
+
+
+def test_a_coroutine_that_is_never_awaited(told):
+    async def main():
+        before = ferrio.lint_counts().get("never-awaited", 0)
+        with pytest.warns(RuntimeWarning, match="coroutine 'forgotten' was never awaited"):
+            forgotten()  # forgets
+        (message,) = told()
+        assert re.fullmatch(
+            NEVER_AWAITED + r"it began; made and dropped at .*test_lints\.py:(\d+) in "
+            r"test_a_coroutine_that_is_never_awaited.<locals>.main in task Task-\d+ \(.*main\)",
+            message,
+        )
+        assert message_line(message) == line_of(main, "# forgets")
+        assert ferrio.lint_counts()["never-awaited"] == before + 1
+
+    ferrio.run(main())
+
+
+def test_a_coroutine_that_a_variable_kept_for_a_while(told):
+    async def main():
+        kept = forgotten()
+        await ferrio.sleep(0)
+        with pytest.warns(RuntimeWarning, match="never awaited"):
+            del kept  # drops
+        (message,) = told()
+        assert "began; dropped at " in message
+        assert message_line(message) == line_of(main, "# drops")
+
+    ferrio.run(main())
+
+
+def test_a_coroutine_that_remembers_where_it_was_made(told):
+    async def main():
+        kept = forgotten()  # makes
+        with pytest.warns(RuntimeWarning, match="never awaited"):
+            del kept
+        (message,) = told()
+        assert "began; made at " in message
+        assert message_line(message) == line_of(main, "# makes")
+
+    ferrio.run(main(), debug=True)
+
+
+def test_a_native_coroutine_that_is_never_awaited(told):
+    async def main():
+        with pytest.warns(RuntimeWarning, match="coroutine 'Event.wait' was never awaited"):
+            ferrio.Event().wait()
+        (message,) = told()
+        assert message.startswith("never-awaited: coroutine Event.wait")
+        assert " made and dropped at " in message
+
+    ferrio.run(main())
+
+
+def test_a_coroutine_of_another_loop_is_not_ours(told):
+    async def main():
+        with pytest.warns(RuntimeWarning, match="never awaited"):
+            forgotten()
+
+    ferrio.run(ferrio.sleep(0))
+    asyncio.run(main())
+    assert told() == []
+
+
+def test_a_coroutine_that_is_never_awaited_can_be_an_error(told):
+    async def main():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            warnings.simplefilter("error", ferrio.LifecycleWarning)
+            forgotten()
+
+    heard = []
+    hook, sys.unraisablehook = sys.unraisablehook, lambda told: heard.append(told.exc_value)
+    try:
+        ferrio.run(main())
+    finally:
+        sys.unraisablehook = hook
+    # As CPython's own is: a finalizer has nobody to raise it to.
+    assert [type(error) for error in heard] == [ferrio.LifecycleWarning]
+
+
+def message_line(message):
+    return int(re.search(r"\bat \S+test_lints\.py:(\d+) in", message).group(1))
+
+
+def line_of(function, text):
+    import inspect
+
+    lines, first = inspect.getsourcelines(function)
+    return first + next(number for number, line in enumerate(lines) if text in line)
+
+
+def spinning(loop, times, schedule):
+    """Have a callback schedule itself so many times; give a future that is done after the last."""
+    done = loop.create_future()
+    left = [times]
+
+    def spin():
+        left[0] -= 1
+        if left[0]:
+            schedule(spin)
+        else:
+            done.set_result(None)
+
+    schedule(spin)
+    return done
+
+
+def test_a_callback_that_spins(told):
+    async def main():
+        loop = asyncio.get_running_loop()
+        before = ferrio.lint_counts().get("hot-spin", 0)
+        await spinning(loop, 45_000, loop.call_soon)
+        assert ferrio.lint_counts()["hot-spin"] == before + 1
+
+    ferrio.run(main())
+    # Once for each place.
+    message, summary = told()
+    line = line_of(spinning, "def spin()")
+    assert re.fullmatch(
+        rf"hot-spin: callback .*test_lints\.py:{line} in spinning\.<locals>\.spin was called in "
+        r"each of 20100 turns within \d\.\d s, without any I/O: it schedules itself for the next "
+        "turn",
+        message,
+    )
+    assert re.fullmatch(r"summary of loop \d+ at its end: 1 hot-spin", summary)
+
+
+def test_a_method_that_spins(told):
+    class Ticker:
+        left = 45_000
+
+        def tick(self):
+            self.left -= 1
+            if self.left:
+                self.loop.call_soon(self.tick)
+            else:
+                self.done.set_result(None)
+
+    async def main():
+        ticker = Ticker()
+        ticker.loop = asyncio.get_running_loop()
+        ticker.done = ticker.loop.create_future()
+        ticker.tick()
+        await ticker.done
+
+    ferrio.run(main())
+    assert "Ticker.tick was called in each of 20100 turns" in told()[0]
+
+
+def test_callbacks_that_wait_for_something_do_not_spin(told):
+    async def main():
+        loop = asyncio.get_running_loop()
+        # Different functions, one after the other.
+        functions = [eval(f"lambda go: go({number})") for number in range(50)]
+        done = loop.create_future()
+        left = [45_000]
+
+        def go(number):
+            left[0] -= 1
+            if left[0]:
+                loop.call_soon(functions[(number + 1) % len(functions)], go)
+            else:
+                done.set_result(None)
+
+        loop.call_soon(functions[0], go)
+        await done
+        # By a timer each.
+        await spinning(loop, 300, functools.partial(loop.call_later, 0.0001))
+
+    ferrio.run(main())
+    assert told() == []
+
+
+def at_close(told):
+    """What is told of as alive when the loop is closed."""
+    return [message for message in told() if message.startswith("alive-at-close")]
+
+
+@pytest.fixture
+def closing_loop():
+    """A loop to be closed with things alive, whose own warnings are nobody's business."""
+    loop = ferrio.EventLoop()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield loop
+        loop.close()
+        gc.collect()
+
+
+def test_a_server_that_listens_when_the_loop_is_closed(told, closing_loop):
+    async def main():
+        return await ferrio.start_server(print, "127.0.0.1", 0)  # serves
+
+    server = closing_loop.run_until_complete(main())
+    shown = repr(server)
+    closing_loop.close()
+    (message,) = at_close(told)
+    assert message.startswith(
+        f"alive-at-close: {shown} listens and its loop is closed; made by task Task-"
+    )
+    assert message_line(message) == line_of(main, "# serves")
+    server.close()
+
+
+def test_a_server_that_was_closed(told, closing_loop):
+    async def main():
+        server = await ferrio.start_server(print, "127.0.0.1", 0)
+        server.close()
+        await server.wait_closed()
+        return server
+
+    server = closing_loop.run_until_complete(main())
+    closing_loop.close()
+    assert at_close(told) == []
+    del server
+
+
+def test_a_subprocess_that_runs_when_the_loop_is_closed(told, closing_loop):
+    async def main():
+        return await asyncio.create_subprocess_exec(  # starts
+            sys.executable, "-c", "input()", stdin=subprocess.PIPE
+        )
+
+    process = closing_loop.run_until_complete(main())
+    transport = process._transport
+    closing_loop.close()
+    told_of = [message for message in at_close(told) if " runs and its loop" in message]
+    assert len(told_of) == 1
+    assert "SubprocessTransport" in told_of[0]
+    assert message_line(told_of[0]) == line_of(main, "# starts")
+    # And the pipe to it, which is a resource of its own.
+    assert any("pipe" in message.lower() for message in at_close(told) if message not in told_of)
+    transport.close()
+
+
+def test_a_subprocess_that_has_ended(told, closing_loop):
+    async def main():
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", "pass")
+        await process.wait()
+        await ferrio.sleep(0)
+        return process
+
+    process = closing_loop.run_until_complete(main())
+    closing_loop.close()
+    assert at_close(told) == []
+    del process
+
+
+def test_pipes_and_datagrams_that_are_open_when_the_loop_is_closed(told, closing_loop):
+    import os
+
+    read, write = os.pipe()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        datagram, _ = await loop.create_datagram_endpoint(
+            asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+        )
+        reader, _ = await loop.connect_read_pipe(asyncio.Protocol, open(read, "rb"))
+        writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, open(write, "wb"))
+        return [datagram, reader, writer]
+
+    transports = closing_loop.run_until_complete(main())
+    shown = [repr(transport) for transport in transports]
+    closing_loop.close()
+    messages = at_close(told)
+    assert len(messages) == 3
+    for words in shown:
+        (message,) = [message for message in messages if words in message]
+        assert " is open and its loop is closed; made by task Task-" in message
+        assert "test_lints.py:" in message
+    del transports
+
+
+def test_what_is_left_at_close_can_be_an_error(told, closing_loop):
+    async def main():
+        return await ferrio.start_server(print, "127.0.0.1", 0)
+
+    server = closing_loop.run_until_complete(main())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ferrio.LifecycleWarning)
+        with pytest.raises(ferrio.LifecycleWarning, match="^alive-at-close: <Server "):
+            closing_loop.close()
+    assert closing_loop.is_closed()
+    server.close()
+
+
+BY_NAME = "error::ferrio.LifecycleWarning"
+
+
+@pytest.mark.parametrize("attached", [False, True], ids=["-W filter", "-Wfilter"])
+def test_python_m_ferrio_takes_the_category_by_its_name(attached):
+    option = [f"-W{BY_NAME}"] if attached else ["-W", BY_NAME]
+    outcome = subprocess.run(
+        [sys.executable, "-m", "ferrio", *option, "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert outcome.returncode == 1
+    assert "ferrio.lints.LifecycleWarning: swallowed-cancellation: task 2 " in outcome.stderr
+
+
+def test_python_m_ferrio_goes_on_without_a_filter_that_means_nothing():
+    outcome = subprocess.run(
+        [sys.executable, "-m", "ferrio", "-W", "error::no.Such", "-c", "print('runs')"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (outcome.returncode, outcome.stdout) == (0, "runs\n")
+    assert outcome.stderr.startswith("Invalid -W option ignored: ")
+
+
+@pytest.mark.parametrize("how", ["-W", "PYTHONWARNINGS"])
+def test_plain_python_cannot_be_given_the_name(how):
+    import os
+
+    options = ["-W", BY_NAME] if how == "-W" else []
+    environment = os.environ | ({"PYTHONWARNINGS": BY_NAME} if how == "PYTHONWARNINGS" else {})
+    outcome = subprocess.run(
+        [sys.executable, *options, "-c", PROGRAM],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    # As docs/tasks.md says.
+    assert outcome.returncode == 0
+    assert "Invalid -W option ignored: invalid module name: 'ferrio'" in outcome.stderr
+
+
+def test_pythonwarnings_takes_the_base():
+    import os
+
+    outcome = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=os.environ | {"PYTHONWARNINGS": "error::RuntimeWarning"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert outcome.returncode == 1
+    assert "LifecycleWarning: swallowed-cancellation" in outcome.stderr
+
+
+SUITE = """
+import asyncio, ferrio
+
+async def swallows():
+    try:
+        await ferrio.sleep(50)
+    except asyncio.CancelledError:
+        pass
+
+async def main():
+    task = asyncio.create_task(swallows())
+    await ferrio.sleep(0)
+    task.cancel()
+    await task
+
+def test_it():
+    ferrio.run(main())
+"""
+
+
+@pytest.mark.parametrize("how", ["nothing", "ini", "-W"])
+def test_pytests_filters_take_the_category_by_its_name(tmp_path, how):
+    (tmp_path / "test_suite.py").write_text(SUITE)
+    filters = f"filterwarnings =\n    {BY_NAME}\n" if how == "ini" else ""
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{filters}")
+    options = ["-W", BY_NAME] if how == "-W" else []
+    outcome = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert outcome.returncode == (0 if how == "nothing" else 1), outcome.stdout
+    # Without a filter pytest lists it, as it does every warning.
+    assert "LifecycleWarning: swallowed-cancellation" in outcome.stdout

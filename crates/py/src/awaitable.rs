@@ -17,9 +17,10 @@ use crate::combinators::{
 use crate::ffi::{
     Arguments, FreeList, Function, GetSet, Method, Native, Object, ObjectCell, Outcome, Own,
     Progress, Raised, Slot, This, TypeBuilder, TypeObject, Visitor, attributes, forget_returned,
-    is_origin_tracked, methods, none, origin, sys, text,
+    interned, is_origin_tracked, methods, none, origin, sys, text,
 };
 use crate::future::{Future, thrown_exception};
+use crate::imports::module;
 use crate::inspect::Told;
 use crate::originals::originals;
 use crate::queue::{Get, Join, Put};
@@ -192,7 +193,11 @@ unsafe impl Native for Coroutine {
 
     fn finalize(this: This<'_, Coroutine>) {
         let outcome = match this.stage.get() {
-            Stage::Created => originals().warn_unawaited.call1(&this.object()).map(drop),
+            Stage::Created => interned(c"_warn_unawaited_coroutine")
+                // As it is called for Python's own: whoever has replaced it hears of it.
+                .and_then(|name| module(c"warnings")?.get_attr(&name))
+                .and_then(|warn| warn.call1(&this.object()))
+                .map(drop),
             Stage::Suspended => this.close(),
             Stage::Running | Stage::Over => Ok(()),
         };

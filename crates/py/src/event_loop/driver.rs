@@ -208,16 +208,16 @@ impl Driver<Entry> for Run<'_> {
         if event_loop.owner_process.get().is_some() {
             return outcome;
         }
-        let ended_with = match self.heartbeat().doing() {
-            (Doing::Step, object) if !self.found_event => object,
-            _ => 0,
+        let (doing, object) = match self.heartbeat().doing() {
+            _ if self.found_event => (Doing::Waiting, 0),
+            ended_with => ended_with,
         };
         self.found_event = false;
         self.heartbeat().begin(Doing::Turn, 0);
         self.heartbeat().begin_turn();
         self.recorded(|recorder| recorder.tape().turn());
         resume_after_fork(&event_loop.object());
-        event_loop.turn_ended_with(ended_with);
+        event_loop.turn_ended_with(doing, object);
         // A loop that runs no bytecode would never come to a signal's handler by itself.
         let outcome = match outcome {
             Ok(()) if std::mem::take(&mut self.polled) => self.interrupted(),
