@@ -89,25 +89,28 @@ class _Looks:
     """When a loop's tasks are looked at."""
 
     def __init__(self) -> None:
-        self.timer: Any = None
+        # A weak reference: the timer has the loop, which these looks must not keep.
+        self.timer: weakref.ref[Any] | None = None
         self.delay = _PATIENCE
         self.not_before = 0.0
 
     def plan(self, loop: Any, *, due: bool) -> None:
         """Set the timer: for soon, or for twice as late as the last time."""
-        if self.timer is not None:
-            self.timer.cancel()
+        timer = None if self.timer is None else self.timer()
+        if timer is not None:
+            timer.cancel()
         self.delay = _PATIENCE if due else min(self.delay * 2, _LONGEST_PATIENCE)
         delay = max(self.delay, self.not_before - time.monotonic())
         # Not by a name that the program may have given another meaning.
-        self.timer = _ferrio.EventLoop.call_later(
-            # Timers keep their context, and would keep that of whoever happens to begin to wait.
+        timer = _ferrio.EventLoop.call_at(
             loop,
-            delay,
+            loop.time() + delay,
             _look_for_stuck,
             weakref.ref(loop),
+            # A timer keeps its context, and would keep that of whoever happens to begin to wait.
             context=contextvars.Context(),
         )
+        self.timer = weakref.ref(timer)
         loop._expect_look(due, True)
 
 

@@ -108,27 +108,15 @@ def _tell_of_callback(kind: str, loop: Any, callback: Any, words: str) -> None:
 def hear_of_unawaited() -> None:
     """Have this module told of each coroutine that is dropped before it began.
 
-    CPython calls this function of the module ``warnings`` for it, by its name there.
+    CPython calls a function of the module ``warnings`` for it, by its name there.
     """
-    if not are_on():
-        return
-    original = warnings._warn_unawaited_coroutine  # type: ignore[attr-defined]
-    if getattr(original, "_is_ferrios", False):
-        return
-
-    def warn_unawaited_coroutine(coroutine: Any) -> None:
-        try:
-            original(coroutine)
-        finally:
-            loop = asyncio._get_running_loop()
-            if isinstance(loop, _ferrio.EventLoop):
-                _tell_of_unawaited(loop, coroutine, sys._getframe(1))
-
-    warn_unawaited_coroutine._is_ferrios = True  # type: ignore[attr-defined]
-    warnings._warn_unawaited_coroutine = warn_unawaited_coroutine  # type: ignore[attr-defined]
+    if are_on():
+        _ferrio._hear_of_unawaited()
 
 
-def _tell_of_unawaited(loop: Any, coroutine: Any, frame: FrameType | None) -> None:
+def _tell_of_unawaited(loop: Any, coroutine: Any) -> None:
+    """Count, log and warn of a coroutine that is being dropped before it began."""
+    frame = sys._getframe(1)
     origin = getattr(coroutine, "cr_origin", None)
     if origin:
         file, line, function = origin[0]

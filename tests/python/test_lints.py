@@ -364,8 +364,11 @@ NEVER_AWAITED = r"never-awaited: coroutine forgotten \(.*test_lints\.py:\d+\) wa
 def test_a_coroutine_that_is_never_awaited(told):
     async def main():
         before = ferrio.lint_counts().get("never-awaited", 0)
-        with pytest.warns(RuntimeWarning, match="coroutine 'forgotten' was never awaited"):
+        with pytest.warns(RuntimeWarning, match="coroutine 'forgotten' was never awaited") as own:
             forgotten()  # forgets
+        # CPython's own warning is as it would be without us.
+        (own,) = [warning for warning in own if warning.category is RuntimeWarning]
+        assert (own.filename, own.lineno) == (__file__, line_of(main, "# forgets"))
         (message,) = told()
         assert re.fullmatch(
             NEVER_AWAITED + r"it began; made and dropped at .*test_lints\.py:(\d+) in "

@@ -131,6 +131,19 @@ fn functions() -> Vec<Method> {
             c"Return where a task comes from: (id, site, owner, combinator, owner's task).",
         ),
         Method::function(
+            c"_hear_of_unawaited",
+            |_arguments| task::hear_of_unawaited(),
+            c"Have ferrio.lints told of each coroutine that is dropped before it began.",
+        ),
+        Method::function(
+            c"_warn_unawaited",
+            |arguments| match arguments.positional() {
+                [coroutine] => task::warn_unawaited(coroutine),
+                _ => Err(ffi::Raised::type_error("one argument is needed")),
+            },
+            c"Warn of a coroutine that was never awaited, as CPython does, and tell ferrio.lints.",
+        ),
+        Method::function(
             c"_measure_steps",
             |arguments| match arguments.positional() {
                 [measured] => {

@@ -26,20 +26,22 @@ impl This<'_, EventLoop> {
 
     /// A task is about to wait for something that others may change.
     #[inline]
-    pub(crate) fn note_wait(self) -> Outcome<()> {
-        if self.look_due.get() || !self.in_turns.get() {
-            return Ok(());
+    pub(crate) fn note_wait(self) {
+        if !self.look_due.get() && self.in_turns.get() {
+            self.begin_to_look();
         }
-        self.begin_to_look()
     }
 
     #[cold]
-    fn begin_to_look(self) -> Outcome<()> {
+    fn begin_to_look(self) {
         if self.thread.get() != Some(thread_id()) {
-            return Ok(());
+            return;
         }
         self.look_due.set(true);
-        look_soon(self)
+        // The wait itself has nothing to do with it.
+        if let Err(raised) = look_soon(self) {
+            raised.report_unraisable(&self.object());
+        }
     }
 
     /// A task as `create_task(coroutine)` makes it; `None` when that has to be called by name.
@@ -59,7 +61,7 @@ impl This<'_, EventLoop> {
     #[inline]
     pub(super) fn create_future(self) -> Outcome<Object> {
         // The locks and queues of the standard library wait for one.
-        self.note_wait()?;
+        self.note_wait();
         if self.is_debug() {
             let future = Own::new(Future::empty())?;
             future.this().initialise(Some(&self.object()))?;

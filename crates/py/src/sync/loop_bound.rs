@@ -67,7 +67,7 @@ pub(crate) fn create_future(event_loop: &Object) -> Outcome<Object> {
     if let Some(native) = This::<EventLoop>::from_object(event_loop)
         && let Some(future) = native.plain_future()?
     {
-        native.note_wait()?;
+        native.note_wait();
         return Ok(Own::into_object(future));
     }
     event_loop.call_method(&imports().names.create_future, &[])

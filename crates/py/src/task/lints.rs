@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 
 use super::Task;
-use crate::ffi::{Object, Outcome, Raised, This, interned, none, sys, text};
+use crate::event_loop::EventLoop;
+use crate::ffi::{Guarded, Object, ObjectCell, Outcome, Raised, This, interned, none, sys, text};
 use crate::imports::module;
 
 /// So many cancellations that a task went on after are told of.
@@ -155,6 +156,54 @@ impl This<'_, Task> {
 fn is_failure(raised: &Raised) -> bool {
     // SAFETY: built-in classes.
     unsafe { raised.matches(sys::PyExc_Exception) && !raised.matches(sys::PyExc_Warning) }
+}
+
+/// What CPython warns of a coroutine with that was never awaited, before anybody replaced it.
+static WARN_UNAWAITED: Guarded<ObjectCell> = Guarded::new(ObjectCell::new());
+
+/// `_hear_of_unawaited()`: has [`warn_unawaited`] called for each coroutine that is dropped before it
+/// began.
+pub(crate) fn hear_of_unawaited() -> Outcome<Object> {
+    let name = interned(c"_warn_unawaited_coroutine")?;
+    let warnings = module(c"warnings")?;
+    let own = module(c"ferrio._ferrio")?.get_attr(&interned(c"_warn_unawaited")?)?;
+    let current = warnings.get_attr(&name)?;
+    if !current.is(&own) {
+        WARN_UNAWAITED.get().set(current);
+        warnings.set_attr(&name, &own)?;
+    }
+    Ok(none())
+}
+
+/// Warns as CPython does, and then tells `ferrio.lints`. It is native because CPython's function
+/// names the line that called it, and must not see a frame of ours there.
+pub(crate) fn warn_unawaited(coroutine: &Object) -> Outcome<Object> {
+    let warned = match WARN_UNAWAITED.get().get() {
+        Some(warn) => warn.call1(coroutine).map_err(Raised::take),
+        None => Ok(none()),
+    };
+    let told = tell_of_unawaited(coroutine);
+    match warned {
+        Ok(_) => told.map(|()| none()),
+        Err(exception) => {
+            if let Err(second) = told {
+                second.report_unraisable(coroutine);
+            }
+            Err(Raised::exception(&exception))
+        }
+    }
+}
+
+/// `ferrio.lints._tell_of_unawaited(loop, coroutine)`, while a loop of ours runs.
+fn tell_of_unawaited(coroutine: &Object) -> Outcome<()> {
+    let event_loop = crate::originals::originals().running_loop.call0()?;
+    if This::<EventLoop>::from_object(&event_loop).is_none() {
+        return Ok(());
+    }
+    module(c"ferrio.lints")?
+        .get_attr(&interned(c"_tell_of_unawaited")?)?
+        .call(&[&event_loop, coroutine], None)
+        .map(drop)
 }
 
 /// `ferrio.lints._tell(kind, task, words)`.
