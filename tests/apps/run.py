@@ -105,7 +105,8 @@ def run_libraries(
     for comparison in comparisons:
         if comparison.differing:
             judge_again(comparison, *supervisors(comparison.library, ferrio))
-            print(f"{comparison.library.name}, again: {state_of(comparison)}", flush=True)
+            state = "ok" if comparison.is_good else "FAILED"
+            print(f"{comparison.library.name}, again: {state}", flush=True)
     return comparisons
 
 
