@@ -229,6 +229,103 @@ def test_the_loop_reads_an_overridden_clock_in_no_task(make_loop, implementation
     assert set(seen) == {None}
 
 
+NEEDS_CURRENT_TASKS = pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="the thread's state has the current task since 3.14"
+)
+
+
+def check_current_tasks(loop, changes):
+    """Let tasks that change the dict of current tasks step in turn; each must find itself there."""
+    current = asyncio.tasks._current_tasks
+    steps = []
+
+    async def steps_on(change):
+        for _ in range(3):
+            mine = asyncio.current_task()
+            assert mine.get_coro().__name__ == "steps_on"
+            assert current[loop] is mine
+            assert [task for key, task in current.items() if key is loop] == [mine]
+            steps.append(mine)
+            change(current)
+            await asyncio.sleep(0)
+
+    async def main():
+        mine = asyncio.current_task()
+        tasks = [loop.create_task(steps_on(change)) for change in changes]
+        for task in tasks:
+            await task
+        assert asyncio.current_task() is mine
+        assert steps == tasks * 3
+
+    loop.run_until_complete(main())
+    assert loop not in current
+
+
+@NEEDS_CURRENT_TASKS
+def test_the_dict_of_current_tasks_is_right_when_it_moves(loop):
+    """Libraries that nest loops take an entry out and put it back."""
+    others = [object() for _ in range(50)]
+
+    def take_out_and_put_back(current):
+        mine = current.pop(loop)
+        assert asyncio.current_task() is None
+        current[loop] = mine
+
+    def grow(current):
+        current.update((other, other) for other in others)
+
+    def shrink(current):
+        for other in others:
+            current.pop(other, None)
+
+    check_current_tasks(loop, [take_out_and_put_back, grow, take_out_and_put_back, len, shrink])
+
+
+@NEEDS_CURRENT_TASKS
+def test_the_dict_of_current_tasks_may_lose_what_it_has():
+    """asyncio's own loop does not survive this; ours must not write where nothing is any more."""
+    loop = ferrio.new_event_loop()
+    loop.set_debug(False)
+
+    def take_out(current):
+        del current[loop]
+
+    def replace(current):
+        current[loop] = None
+
+    try:
+        check_current_tasks(loop, [take_out, dict.clear, replace, dict.popitem, dict.copy])
+    finally:
+        loop.close()
+
+
+@NEEDS_CURRENT_TASKS
+def test_the_dict_of_current_tasks_keeps_no_task_that_is_replaced(loop):
+    """Each step's task is the only one that the dict refers to."""
+    gone = []
+
+    async def steps_on():
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    async def main():
+        for _ in range(3):
+            task = loop.create_task(steps_on())
+            weakref.finalize(task, gone.append, len(gone))
+            await task
+            del task
+            await asyncio.sleep(0)
+        counts = []
+        for _ in range(100):
+            await asyncio.sleep(0)
+            counts.append(sys.getrefcount(asyncio.current_task()))
+        assert counts == counts[:1] * 100
+
+    loop.run_until_complete(main())
+    gc.collect()
+    assert len(gone) == 3
+
+
 def test_a_foreign_task_steps_among_ours(loop):
     """Its enter raises if the task before it was not left."""
     seen = []

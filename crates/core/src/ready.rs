@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 
 /// A first-in first-out queue of entries that belongs to the loop's owner thread.
 ///
@@ -19,9 +20,18 @@ impl<T> ReadyQueue<T> {
         }
     }
 
+    /// An entry that might have to be dropped half-way, because the queue cannot grow, would be built
+    /// on the stack and copied from there in larger pieces than it was written in, for which the
+    /// processor has to wait. So the way without growth has nothing in it that can fail.
     #[inline]
     pub(crate) fn push(&self, entry: T) {
-        self.entries.borrow_mut().push_back(entry);
+        let entry = ManuallyDrop::new(entry);
+        let mut entries = self.entries.borrow_mut();
+        if entries.len() == entries.capacity() {
+            grow_and_push(&mut entries, ManuallyDrop::into_inner(entry));
+        } else {
+            entries.push_back(ManuallyDrop::into_inner(entry));
+        }
     }
 
     #[inline]
@@ -63,4 +73,9 @@ impl<T> ReadyQueue<T> {
     pub(crate) fn for_each(&self, visit: impl FnMut(&T)) {
         self.entries.borrow().iter().for_each(visit);
     }
+}
+
+#[cold]
+fn grow_and_push<T>(entries: &mut VecDeque<T>, entry: T) {
+    entries.push_back(entry);
 }

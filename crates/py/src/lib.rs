@@ -180,6 +180,7 @@ fn fill_module(module: &Object) -> Outcome<()> {
     originals::load()?;
     ffi::learn_origin_depth()?;
     ffi::learn_context_place()?;
+    ffi::learn_dict_layout()?;
     ffi::function::build(module)?;
     awaitable::build(module)?;
     sync::build(module)?;

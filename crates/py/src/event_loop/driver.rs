@@ -17,7 +17,7 @@ use crate::future::Watcher;
 use crate::handle::{Handle, describe_callback, only_ordinary};
 use crate::imports::imports;
 use crate::inspect::{begin_endless_wait, resume_after_fork};
-use crate::task::Task;
+use crate::task::{Next, Task};
 use crate::thread_pool::Offloaded;
 
 type Core = ferrio_core::EventLoop<Entry>;
@@ -46,6 +46,7 @@ impl This<'_, EventLoop> {
         // The loop must outlive its own run, whatever the callbacks do.
         let alive = self.own();
         resume_after_fork(&alive.this().object());
+        let _stepped_here = alive.stepped.here();
         alive.in_turns.set(true);
         alive
             .record
@@ -308,27 +309,30 @@ impl Run<'_> {
     #[inline]
     fn run_entry(&mut self, entry: Entry) -> Outcome<()> {
         let event_loop = self.event_loop;
-        let (doing, object) = match &entry {
-            // Steps of tasks go by handles then.
-            Entry::Handle(handle) if !event_loop.is_plain() => match handle.this().task() {
-                Some(task) => (Doing::Step, task.as_ptr() as usize),
-                None => entry.doing(),
-            },
-            _ => entry.doing(),
-        };
-        self.heartbeat().begin(doing, object);
         match entry {
-            Entry::Step(task) => match task.this().step_in_turn(event_loop) {
-                Ok(()) => Ok(()),
-                Err(raised) => self.step_failed(raised, &task),
-            },
-            Entry::Wake(task) => match task.this().wake_in_turn(event_loop) {
-                Ok(()) => Ok(()),
-                Err(raised) => self.step_failed(raised, &task),
-            },
+            Entry::Step(task) => {
+                self.heartbeat().begin(Doing::Step, task.address().addr());
+                let stepped = task.this().step_in_turn(event_loop);
+                self.has_stepped(task, stepped)
+            }
+            Entry::Wake(task) => {
+                self.heartbeat().begin(Doing::Step, task.address().addr());
+                let stepped = task.this().wake_in_turn(event_loop);
+                self.has_stepped(task, stepped)
+            }
             Entry::Handle(handle) => {
-                event_loop.leave_task()?;
                 let handle = handle.this();
+                let (doing, object) = if event_loop.is_plain() {
+                    (Doing::Callback, handle.as_ptr().addr())
+                } else {
+                    // Steps of tasks go by handles then.
+                    match handle.task() {
+                        Some(task) => (Doing::Step, task.as_ptr().addr()),
+                        None => (Doing::Callback, handle.as_ptr().addr()),
+                    }
+                };
+                self.heartbeat().begin(doing, object);
+                event_loop.leave_task()?;
                 let ran = handle.run();
                 handle.left_queue();
                 ran
@@ -338,6 +342,8 @@ impl Run<'_> {
                 future,
                 context,
             } => {
+                self.heartbeat()
+                    .begin(Doing::Other, function.as_ptr().addr());
                 event_loop.leave_task()?;
                 self.tell_done(&function, &future, &context)
             }
@@ -345,17 +351,36 @@ impl Run<'_> {
                 transport,
                 readiness,
             } => {
+                self.heartbeat().begin(Doing::Other, 0);
                 event_loop.leave_task()?;
                 transport.on_ready(readiness)
             }
-            Entry::SocketCall(call) => call.this().on_ready(event_loop),
+            Entry::SocketCall(call) => {
+                self.heartbeat().begin(Doing::Other, call.address().addr());
+                call.this().on_ready(event_loop)
+            }
             Entry::Offloaded(outcome) => {
+                self.heartbeat()
+                    .begin(Doing::Other, outcome.future().as_ptr().addr());
                 event_loop.leave_task()?;
                 match outcome.settle() {
                     Ok(()) => Ok(()),
                     Err(raised) => self.settling_failed(raised, &outcome),
                 }
             }
+        }
+    }
+
+    /// A step of a task is over.
+    #[inline]
+    fn has_stepped(&self, task: Own<Task>, stepped: Outcome<Next>) -> Outcome<()> {
+        match stepped {
+            Ok(Next::Nothing) => Ok(()),
+            Ok(Next::Step) => {
+                self.event_loop.push(Entry::Step(task));
+                Ok(())
+            }
+            Err(raised) => self.step_failed(raised, &task),
         }
     }
 

@@ -3,7 +3,6 @@
 use std::ffi::c_int;
 
 use ferrio_core::Readiness;
-use ferrio_inspect::Doing;
 
 use super::socket_calls::SocketCall;
 use crate::ffi::{Object, Own, Visitor};
@@ -43,19 +42,6 @@ pub(crate) enum Entry {
 unsafe impl Send for Entry {}
 
 impl Entry {
-    /// What running it means to the heartbeat, and the address of what is run.
-    #[inline]
-    pub(crate) fn doing(&self) -> (Doing, usize) {
-        match self {
-            Entry::Step(task) | Entry::Wake(task) => (Doing::Step, task.this().as_ptr() as usize),
-            Entry::Handle(handle) => (Doing::Callback, handle.this().as_ptr() as usize),
-            Entry::Done { function, .. } => (Doing::Other, function.as_ptr() as usize),
-            Entry::Io { .. } => (Doing::Other, 0),
-            Entry::SocketCall(call) => (Doing::Other, call.this().as_ptr() as usize),
-            Entry::Offloaded(outcome) => (Doing::Other, outcome.future().as_ptr() as usize),
-        }
-    }
-
     /// For `tp_traverse`.
     pub(crate) fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
         match self {

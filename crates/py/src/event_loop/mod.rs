@@ -36,8 +36,8 @@ use spin::Spin;
 use watched_files::WatchedFiles;
 
 use crate::ffi::{
-    Context, Linked, LinkedList, Links, Native, Object, ObjectCell, Outcome, Own, Raised, Slot,
-    This, TypeObject, Visitor, thread_id, unlink,
+    Context, Linked, LinkedList, Links, Native, Object, ObjectCell, Outcome, Own, Raised,
+    ReplacedValue, Slot, Stepped, This, TypeObject, Visitor, thread_id, unlink,
 };
 use crate::handle::Handle;
 use crate::imports::imports;
@@ -87,6 +87,10 @@ pub(crate) struct EventLoop {
     slow_callback_duration: ObjectCell,
     /// Whether `asyncio.current_task` was told of a task that has not been taken back.
     task_entered: Cell<bool>,
+    /// Where that is told up to 3.13: the loop's entry in `asyncio.tasks._current_tasks`.
+    current_task: ReplacedValue,
+    /// The task that a turn is stepping.
+    pub(crate) stepped: Stepped,
     sources: RefCell<Sources>,
     watched_files: RefCell<WatchedFiles>,
     /// The handle being run, in debug mode.
@@ -143,6 +147,8 @@ unsafe impl Native for EventLoop {
             task_factory: ObjectCell::new(),
             slow_callback_duration: ObjectCell::with(Object::from_f64(0.1)?),
             task_entered: Cell::new(false),
+            current_task: ReplacedValue::new(),
+            stepped: Stepped::new(),
             sources: RefCell::new(Sources::default()),
             watched_files: RefCell::new(WatchedFiles::default()),
             current_handle: Slot::new(),
@@ -431,15 +437,16 @@ impl This<'_, EventLoop> {
     /// replaces it, and whatever else runs, or looks, takes it back first.
     #[inline]
     pub(crate) fn enter_task(self, task: This<'_, crate::task::Task>) -> Outcome<()> {
-        let imports = imports();
-        let Some(current) = &imports.current_tasks else {
+        let Some(current) = &imports().current_tasks else {
             // 3.14 keeps the current task in the thread's state, behind asyncio's functions.
             // Swapping replaces the last step's task in the one call.
             crate::task::make_current(&self.object(), Some(&task.object()))?;
             self.task_entered.set(true);
             return Ok(());
         };
-        current.dict_set(&self.object(), &task.object())?;
+        self.value()
+            .current_task
+            .set(current, &self.object(), &task.object())?;
         self.task_entered.set(true);
         Ok(())
     }

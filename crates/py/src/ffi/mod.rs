@@ -41,11 +41,13 @@ mod native;
 mod object;
 mod outside;
 mod reach;
+mod replaced_value;
 mod returned;
 mod search;
 mod slots;
 mod socket_object;
 mod text_signature;
+mod stepped;
 mod threads;
 mod tls;
 mod trashcan;
@@ -68,7 +70,7 @@ pub(crate) use frames::{
 };
 pub(crate) use free_list::FreeList;
 pub(crate) use function::{Function, receiver};
-pub(crate) use guarded::{Guarded, Stepping, stepped};
+pub(crate) use guarded::Guarded;
 pub(crate) use linked::{Linked, LinkedList, Links, unlink};
 pub(crate) use method::{
     Attribute, GetSet, Method, adopt_methods, attributes, call_captureless, methods, required,
@@ -78,6 +80,7 @@ pub(crate) use native::{Extends, Instance, Native, Own, This, TypeObject, Visito
 pub(crate) use object::{Object, Ref, interned, none, not_implemented, text, text_type_address};
 pub(crate) use outside::{code_type_address, hex_version, runtime_address};
 pub(crate) use reach::Reached;
+pub(crate) use replaced_value::{ReplacedValue, learn_dict_layout};
 pub(crate) use returned::forget_returned;
 pub(crate) use search::find;
 pub(crate) use slots::Progress;
@@ -85,6 +88,7 @@ pub(crate) use socket_object::{
     BeginsAsSocket, SocketCell, SocketHead, learn_socket_layout, standard_socket,
     standard_socket_fd,
 };
+pub(crate) use stepped::{Stepped, stepped};
 use threads::guard_optional;
 pub(crate) use threads::{
     attached, guard, guard_status, has_other_threads, is_finalizing, recursive, released,

@@ -26,6 +26,7 @@ pub(crate) use origin::{Making, Origin, is_registry_on, measure_steps, next_task
 pub(crate) use places::{Maker, OWNERS, current_site, learn_folders, site_in};
 pub(crate) use published::all_tasks;
 pub(crate) use python::build;
+pub(crate) use step::Next;
 
 use lints::Cancellations;
 
@@ -181,6 +182,7 @@ impl Task {
     }
 
     /// The context that its steps run in.
+    #[inline]
     pub(crate) fn context(&self) -> Outcome<Object> {
         self.context
             .get()
@@ -330,7 +332,7 @@ impl This<'_, Task> {
         let context = self.context()?;
         let previous = current::swap(&event_loop, Some(&self.object()))?;
         self.publish();
-        let stepped = Context::enter(&context).and_then(|_entered| self.run_coroutine(None));
+        let stepped = Context::enter(&context).and_then(|_entered| self.run_coroutine_here(None));
         // No call may be made with an exception set, so a failed step's is put aside.
         let stepped = stepped.map_err(Raised::take);
         let swapped = current::swap(&event_loop, previous.as_ref());
@@ -360,6 +362,12 @@ impl This<'_, Task> {
             return Ok(());
         }
         self.schedule_callback(TaskCallback::step(self.own(), None)?)
+    }
+
+    /// Whether the next step may be pushed straight to the loop's ready queue.
+    #[inline]
+    fn is_stepped_by(self, event_loop: This<'_, EventLoop>) -> bool {
+        event_loop.is_plain() && self.future.event_loop_address() == event_loop.as_ptr()
     }
 
     /// The step after this one throws `exception` into the coroutine.

@@ -61,28 +61,30 @@ pub(crate) fn measure_steps(measured: bool) {
     MEASURES_STEPS.store(measured, Ordering::Relaxed);
 }
 
-/// The clocks at the beginning of a step, if steps are measured.
-pub(super) struct StepClock(Option<Box<(Timespec, Instant)>>);
+/// Whether the steps of all tasks are measured.
+#[inline]
+pub(super) fn are_steps_measured() -> bool {
+    MEASURES_STEPS.load(Ordering::Relaxed)
+}
+
+/// The clocks at the beginning of a step.
+pub(super) struct StepClock {
+    cpu: Timespec,
+    moment: Instant,
+}
 
 impl StepClock {
-    #[inline]
     pub(super) fn start() -> StepClock {
-        StepClock(MEASURES_STEPS.load(Ordering::Relaxed).then(|| {
-            Box::new((
-                clock_gettime(ClockId::ThreadCPUTime),
-                ferrio_core::monotonic_now(),
-            ))
-        }))
+        StepClock {
+            cpu: clock_gettime(ClockId::ThreadCPUTime),
+            moment: ferrio_core::monotonic_now(),
+        }
     }
 
-    #[inline]
-    pub(super) fn stop(self, origin: &Origin) {
-        if let Some(started) = self.0 {
-            let (cpu, moment) = *started;
-            let used = nanoseconds(&clock_gettime(ClockId::ThreadCPUTime)) - nanoseconds(&cpu);
-            let passed = ferrio_core::monotonic_now().as_nanos() - moment.as_nanos();
-            origin.add_step(used.max(0).unsigned_abs(), passed.max(0).unsigned_abs());
-        }
+    pub(super) fn stop(&self, origin: &Origin) {
+        let used = nanoseconds(&clock_gettime(ClockId::ThreadCPUTime)) - nanoseconds(&self.cpu);
+        let passed = ferrio_core::monotonic_now().as_nanos() - self.moment.as_nanos();
+        origin.add_step(used.max(0).unsigned_abs(), passed.max(0).unsigned_abs());
     }
 }
 

@@ -6,11 +6,11 @@
 //! 4. What it yields says what it waits for; what it returns or raises ends
 //!    the task.
 
-use super::origin::StepClock;
+use super::origin::{StepClock, are_steps_measured};
 use super::{Task, cancel_awaited, current};
 use crate::combinators::GatheringFuture;
 use crate::event_loop::EventLoop;
-use crate::ffi::{Context, Object, Outcome, Raised, Stepping, This, sys};
+use crate::ffi::{Context, Object, Outcome, Raised, Stepped, This, sys};
 use crate::future::{Callback, Future, Held, State};
 use crate::imports::imports;
 use crate::inspect::begin_wait_for_future;
@@ -22,24 +22,34 @@ enum Paused {
     Raised(Object),
 }
 
+/// What a step leaves to be done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The coroutine yielded nothing: the task is to be pushed to the ready queue again.
+    Step,
+    /// The task waits for something, or is done.
+    Nothing,
+}
+
 impl This<'_, Task> {
     /// A step in a turn of our own loop, scheduled without any callback object.
     ///
     /// # Errors
     /// KeyboardInterrupt and SystemExit from the coroutine; whatever stops the step itself.
     #[inline]
-    pub(crate) fn step_in_turn(self, event_loop: This<'_, EventLoop>) -> Outcome<()> {
+    pub(crate) fn step_in_turn(self, event_loop: This<'_, EventLoop>) -> Outcome<Next> {
         let context = self.context()?;
         let _entered = Context::enter(&context)?;
         let thrown = self.prepare(None)?;
-        event_loop.enter_task(self)?;
-        self.run_coroutine(thrown)?;
-        self.leave_when_done(event_loop)
+        self.run_in_turn(event_loop, thrown)
     }
 
     /// The step after the awaited future of ours is done.
+    ///
+    /// # Errors
+    /// As [`This::step_in_turn`].
     #[inline]
-    pub(crate) fn wake_in_turn(self, event_loop: This<'_, EventLoop>) -> Outcome<()> {
+    pub(crate) fn wake_in_turn(self, event_loop: This<'_, EventLoop>) -> Outcome<Next> {
         let context = self.context()?;
         let _entered = Context::enter(&context)?;
         let failure = match self.waits_for.get() {
@@ -53,9 +63,23 @@ impl This<'_, Task> {
             None => None,
         };
         let thrown = self.prepare(failure)?;
+        self.run_in_turn(event_loop, thrown)
+    }
+
+    #[inline]
+    fn run_in_turn(self, event_loop: This<'_, EventLoop>, thrown: Option<Object>) -> Outcome<Next> {
         event_loop.enter_task(self)?;
-        self.run_coroutine(thrown)?;
-        self.leave_when_done(event_loop)
+        match self.run_coroutine(&event_loop.value().stepped, thrown)? {
+            Next::Step if self.is_stepped_by(event_loop) => Ok(Next::Step),
+            Next::Step => {
+                self.schedule_step()?;
+                Ok(Next::Nothing)
+            }
+            Next::Nothing => {
+                self.leave_when_done(event_loop)?;
+                Ok(Next::Nothing)
+            }
+        }
     }
 
     /// A task that has ended is not the current one when its last reference goes: what its
@@ -80,7 +104,7 @@ impl This<'_, Task> {
         let event_loop = self.future().event_loop()?;
         let task = self.object();
         let _entered = current::enter(&event_loop, &task)?;
-        self.run_coroutine(thrown)
+        self.run_coroutine_here(thrown)
     }
 
     /// The done-callback of the awaited future, foreign or ours.
@@ -109,7 +133,8 @@ impl This<'_, Task> {
         if self.future().is_done() {
             return Err(self.already_done(thrown.as_ref()));
         }
-        let thrown = if self.must_cancel.replace(false) {
+        let thrown = if self.must_cancel.get() {
+            self.must_cancel.set(false);
             match thrown {
                 Some(exception) if is_cancelled_error(&exception)? => Some(exception),
                 _ => Some(self.upcast::<Future>().make_cancelled_error()?),
@@ -117,7 +142,9 @@ impl This<'_, Task> {
         } else {
             thrown
         };
-        self.waits_for.clear();
+        if self.waits_for.is_some() {
+            self.waits_for.clear();
+        }
         Ok(thrown)
     }
 
@@ -134,30 +161,60 @@ impl This<'_, Task> {
         }
     }
 
+    /// Runs the coroutine where it is not known that a turn of ours does so.
+    pub(super) fn run_coroutine_here(self, thrown: Option<Object>) -> Outcome<()> {
+        let place = Stepped::new();
+        let _here = place.here();
+        match self.run_coroutine(&place, thrown)? {
+            Next::Step => self.schedule_step(),
+            Next::Nothing => Ok(()),
+        }
+    }
+
     /// Runs the coroutine until it yields or ends, and acts on that.
-    pub(super) fn run_coroutine(self, thrown: Option<Object>) -> Outcome<()> {
+    #[inline]
+    fn run_coroutine(self, place: &Stepped, thrown: Option<Object>) -> Outcome<Next> {
         let Some(coroutine) = self.coroutine.get() else {
             return Err(Raised::runtime_error("uninitialized Task object"));
         };
         self.origin.count_step();
-        let clock = StepClock::start();
-        let stepping = Stepping::enter(self);
-        let paused = match thrown {
-            None => send(&coroutine),
+        let stepping = place.step(self);
+        let paused = if are_steps_measured() {
+            self.resume_measured(&coroutine, thrown)
+        } else {
+            self.resume(&coroutine, thrown)
+        };
+        drop(stepping);
+        match paused? {
+            Paused::Yielded(item) if item.is_none() => return Ok(Next::Step),
+            Paused::Yielded(item) => self.wait_for(&item)?,
+            Paused::Returned(value) => self.finish(value)?,
+            Paused::Raised(exception) => self.fail(exception)?,
+        }
+        Ok(Next::Nothing)
+    }
+
+    /// Runs the coroutine until it yields or ends.
+    #[inline]
+    fn resume(self, coroutine: &Object, thrown: Option<Object>) -> Outcome<Paused> {
+        match thrown {
+            None => send(coroutine),
             Some(exception) => {
                 if is_cancelled_error(&exception)? {
                     self.note_cancellation();
                 }
-                throw(&coroutine, &exception)
+                throw(coroutine, &exception)
             }
-        };
-        drop(stepping);
-        clock.stop(&self.origin);
-        match paused? {
-            Paused::Yielded(item) => self.wait_for(&item),
-            Paused::Returned(value) => self.finish(value),
-            Paused::Raised(exception) => self.fail(exception),
         }
+    }
+
+    /// The same with a look at the clocks before and after.
+    #[cold]
+    fn resume_measured(self, coroutine: &Object, thrown: Option<Object>) -> Outcome<Paused> {
+        let clock = StepClock::start();
+        let paused = self.resume(coroutine, thrown);
+        clock.stop(&self.origin);
+        paused
     }
 
     /// The coroutine returned.
@@ -195,12 +252,9 @@ impl This<'_, Task> {
         Ok(())
     }
 
-    /// The coroutine yielded `item`: nothing, a future, or something that cannot be awaited.
+    /// The coroutine yielded `item`: a future, or something that cannot be awaited.
     #[inline]
     fn wait_for(self, item: &Object) -> Outcome<()> {
-        if item.is_none() {
-            return self.schedule_step();
-        }
         if let Some(future) = This::<Future>::from_exact(item) {
             return self.wait_for_ours(future, item);
         }
