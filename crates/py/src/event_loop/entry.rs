@@ -12,6 +12,10 @@ use crate::thread_pool::Offloaded;
 use crate::transport::AnyTransport;
 
 /// One thing to run.
+///
+/// The tag takes a word: what follows a byte would be copied in pieces that overlap, and who loads
+/// one right after it was stored has to wait.
+#[repr(u64)]
 pub(crate) enum Entry {
     /// A task's first step, or the one after it yielded None.
     Step(Own<Task>),
@@ -35,6 +39,8 @@ pub(crate) enum Entry {
     /// A call that was made in a thread has come to its end.
     Offloaded(Offloaded),
 }
+
+const _: () = assert!(size_of::<Option<Entry>>() == 32);
 
 // SAFETY: entries cross threads only through the inject queue, whose two ends hold the
 // interpreter when they touch one: `call_soon_threadsafe`, a thread of the loop's pool, and the

@@ -41,6 +41,7 @@ mod native;
 mod object;
 mod outside;
 mod reach;
+mod reference_count;
 mod replaced_value;
 mod returned;
 mod search;

@@ -7,13 +7,14 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::changeable::Original;
 use super::free_list::FreeList;
-use super::{Object, Outcome, Raised, Ref, sys};
+use super::{Object, Outcome, Raised, Ref, reference_count, sys};
 
 /// A Python object with a `T` in it.
 #[repr(C)]
@@ -201,7 +202,7 @@ impl<'a, T: Native> This<'a, T> {
     pub(crate) fn own(self) -> Own<T> {
         // SAFETY: alive, and of the right type.
         unsafe {
-            sys::Py_INCREF(self.as_ptr());
+            reference_count::raise(self.as_ptr());
             Own(self.0)
         }
     }
@@ -242,28 +243,58 @@ impl<T: Native> Deref for This<'_, T> {
     }
 }
 
+/// Puts the value of a new instance into it.
+///
+/// # Safety
+/// * `instance` is memory of an instance without a value.
+#[inline]
+unsafe fn place<T>(instance: NonNull<Instance<T>>, value: T) {
+    // SAFETY: by the caller's word.
+    unsafe { ptr::write(&raw mut (*instance.as_ptr()).value, value) };
+}
+
+/// There was no memory for an instance with this value.
+#[cold]
+fn give_up<T>(value: T) -> Raised {
+    let exception = Raised::NOW.take();
+    drop(value); // May run code, which must find no exception on its way.
+    Raised::exception(&exception)
+}
+
 /// An owned reference to a native object.
 #[repr(transparent)]
 pub(crate) struct Own<T: Native>(NonNull<Instance<T>>);
 
 impl<T: Native> Own<T> {
     /// A new instance of `T`'s own type.
+    ///
+    /// The value has nothing to be dropped on its way, or the compiler would build it on the stack:
+    /// written there field by field and then copied in larger pieces, for each of which the
+    /// processor has to wait.
     #[inline]
     pub(crate) fn new(value: T) -> Outcome<Own<T>> {
+        let value = ManuallyDrop::new(value);
         let class = T::type_object().as_ptr();
         // SAFETY: the type was built for `T`; the memory is fresh and large enough. A block from
         // the free list is tracked once its value is whole.
         unsafe {
             if let Some(object) = T::free_list().and_then(|list| list.take(class)) {
                 let own = Own::<T>::from_object_unchecked(object);
-                ptr::write(&raw mut (*own.0.as_ptr()).value, value);
+                place(own.0, ManuallyDrop::into_inner(value));
                 sys::PyObject_GC_Track(own.address().cast());
                 return Ok(own);
             }
             let pointer = sys::PyType_GenericAlloc(class, 0);
-            let instance = NonNull::new(pointer.cast::<Instance<T>>()).ok_or(Raised::NOW)?;
-            ptr::write(&raw mut (*instance.as_ptr()).value, value);
-            Ok(Own(instance))
+            match NonNull::new(pointer.cast::<Instance<T>>()) {
+                Some(instance) => {
+                    place(instance, ManuallyDrop::into_inner(value));
+                    Ok(Own(instance))
+                }
+                None => {
+                    let value = ManuallyDrop::into_inner(value);
+                    Err(give_up(value))
+                }
+            }
         }
     }
 
@@ -273,19 +304,27 @@ impl<T: Native> Own<T> {
     #[inline]
     pub(crate) fn new_untracked(value: T) -> Outcome<Own<T>> {
         const { assert!(T::DICT_OFFSET.is_none()) };
+        let value = ManuallyDrop::new(value);
         let class = T::type_object().as_ptr();
         // SAFETY: the type was built for `T` and is collected; the memory is fresh and large
         // enough, and the value is the only thing in it behind the header.
         unsafe {
-            let own = match T::free_list().and_then(|list| list.take(class)) {
-                Some(object) => Own::<T>::from_object_unchecked(object),
-                None => {
-                    let pointer = sys::PyObject_GC_New::<sys::PyObject>(class);
-                    Own(NonNull::new(pointer.cast()).ok_or(Raised::NOW)?)
+            if let Some(object) = T::free_list().and_then(|list| list.take(class)) {
+                let own = Own::<T>::from_object_unchecked(object);
+                place(own.0, ManuallyDrop::into_inner(value));
+                return Ok(own);
+            }
+            let pointer = sys::PyObject_GC_New::<sys::PyObject>(class);
+            match NonNull::new(pointer.cast::<Instance<T>>()) {
+                Some(instance) => {
+                    place(instance, ManuallyDrop::into_inner(value));
+                    Ok(Own(instance))
                 }
-            };
-            ptr::write(&raw mut (*own.0.as_ptr()).value, value);
-            Ok(own)
+                None => {
+                    let value = ManuallyDrop::into_inner(value);
+                    Err(give_up(value))
+                }
+            }
         }
     }
 
@@ -348,7 +387,7 @@ impl<T: Native> Drop for Own<T> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: the reference is ours, and this thread holds the interpreter.
-        unsafe { sys::Py_DECREF(self.0.as_ptr().cast()) }
+        unsafe { reference_count::lower(self.0.as_ptr().cast()) }
     }
 }
 

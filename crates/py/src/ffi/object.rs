@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-use super::{Outcome, Raised, sys};
+use super::{Outcome, Raised, reference_count, sys};
 
 /// An owned reference to a Python object.
 ///
@@ -44,7 +44,7 @@ impl Object {
     pub(crate) unsafe fn from_borrowed(pointer: *mut sys::PyObject) -> Object {
         // SAFETY: a live object, by the caller's word.
         unsafe {
-            sys::Py_INCREF(pointer);
+            reference_count::raise(pointer);
             Object::from_owned(pointer)
         }
     }
@@ -675,7 +675,7 @@ impl Drop for Object {
     fn drop(&mut self) {
         // SAFETY: the reference is ours, and this thread holds the interpreter
         // (the module's first rule).
-        unsafe { sys::Py_DECREF(self.as_ptr()) }
+        unsafe { reference_count::lower(self.as_ptr()) }
     }
 }
 

@@ -14,21 +14,21 @@
 
 #[cfg(Py_3_12)]
 mod kept {
+    use std::cell::Cell;
     use std::ptr;
-    use std::sync::atomic::{AtomicPtr, Ordering};
 
-    use super::super::{Object, Raised, sys};
+    use super::super::{Guarded, Object, Raised, reference_count, sys};
 
     type StopIteration = sys::PyStopIterationObject;
 
     /// The one that is used again, of which this is a reference; null before the first use and
     /// while it is being changed.
-    static KEPT: AtomicPtr<StopIteration> = AtomicPtr::new(ptr::null_mut());
+    static KEPT: Guarded<Cell<*mut StopIteration>> = Guarded::new(Cell::new(ptr::null_mut()));
 
     /// Takes the exception from its place, if nobody else has it.
     #[inline]
     fn take() -> *mut StopIteration {
-        let kept = KEPT.swap(ptr::null_mut(), Ordering::Relaxed);
+        let kept = KEPT.get().replace(ptr::null_mut());
         // SAFETY: null or a live exception.
         if kept.is_null() || unsafe { sys::Py_REFCNT(kept.cast()) } == 1 {
             return kept;
@@ -47,7 +47,7 @@ mod kept {
     /// Puts the exception into its place, if there is no other.
     #[inline]
     fn keep(exception: *mut StopIteration) {
-        let other = KEPT.swap(exception, Ordering::Relaxed);
+        let other = KEPT.get().replace(exception);
         if !other.is_null() {
             // SAFETY: a reference that was kept.
             drop(unsafe { Object::from_owned(other.cast()) });
@@ -57,7 +57,7 @@ mod kept {
     /// Lets go of a result that was handed over.
     #[inline]
     pub(crate) fn forget_returned() {
-        let kept = KEPT.load(Ordering::Relaxed);
+        let kept = KEPT.get().get();
         // SAFETY: null or a live exception.
         if kept.is_null() || unsafe { (*kept).value.is_null() } {
             return;
@@ -92,7 +92,7 @@ mod kept {
             // its place, and one to the interpreter.
             unsafe {
                 (*exception).value = value.into_ptr();
-                sys::Py_INCREF(exception.cast());
+                reference_count::raise(exception.cast());
                 keep(exception);
                 sys::PyErr_SetRaisedException(exception.cast());
             }

@@ -54,6 +54,16 @@ impl Callbacks {
         }
     }
 
+    /// Empties the list and gives its callbacks away, in order.
+    #[inline]
+    pub(crate) fn hand_over(&self, mut take: impl FnMut(Callback)) {
+        match self.0.take() {
+            List::Empty => {}
+            List::One(one) => take(one),
+            List::Many(all) => all.into_iter().for_each(take),
+        }
+    }
+
     /// Puts callbacks back in front of those that came since they were taken.
     pub(crate) fn put_back(&self, mut kept: Vec<Callback>) {
         kept.extend(self.take());

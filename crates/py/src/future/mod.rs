@@ -522,16 +522,14 @@ impl This<'_, Future> {
         if let Some(native) = self.native_loop()
             && native.is_plain()
         {
-            for callback in self.callbacks.take() {
-                native.push(match callback {
-                    Callback::Waiter(task) => Entry::Wake(task),
-                    Callback::Call { function, context } => Entry::Done {
-                        function,
-                        future: self.own().into_object(),
-                        context,
-                    },
-                });
-            }
+            self.callbacks.hand_over(|callback| match callback {
+                Callback::Waiter(task) => native.push(Entry::Wake(task)),
+                Callback::Call { function, context } => native.push(Entry::Done {
+                    function,
+                    future: self.own().into_object(),
+                    context,
+                }),
+            });
             return Ok(());
         }
         self.schedule_through_call_soon()

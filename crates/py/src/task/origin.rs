@@ -196,12 +196,18 @@ impl Origin {
 
     #[inline]
     pub(super) fn count_step(&self) {
+        if self.id.get() == 0 {
+            return; // Without the registry nothing is counted.
+        }
         let count = self.site_and_steps.get();
         self.site_and_steps.set(count.wrapping_add(ONE_STEP));
     }
 
     #[inline]
     pub(super) fn waits_from(&self, moment: Instant) {
+        if self.id.get() == 0 {
+            return;
+        }
         self.since.set(moment.as_nanos());
     }
 
