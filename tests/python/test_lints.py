@@ -244,7 +244,7 @@ def test_a_hot_spin(told):
     message, summary = told()
     assert re.fullmatch(
         r"hot-spin: task \d+ spinner \(.*spin\) was resumed in each of 20000 turns within "
-        rf"\d\.\d s, without any I/O: it waits in a loop of sleep\(0\); {MADE}",
+        rf"\d\.\d{{3}} s, without any I/O: it waits in a loop of sleep\(0\); {MADE}",
         message,
     )
     assert re.fullmatch(r"summary of loop \d+ at its end: 1 hot-spin", summary)
@@ -484,7 +484,7 @@ def test_a_callback_that_spins(told):
     line = line_of(spinning, "def spin()")
     assert re.fullmatch(
         rf"hot-spin: callback .*test_lints\.py:{line} in spinning\.<locals>\.spin was called in "
-        r"each of 20100 turns within \d\.\d s, without any I/O: it schedules itself for the next "
+        r"each of 20100 turns within \d\.\d{3} s, without any I/O: it schedules itself for the next "
         "turn",
         message,
     )

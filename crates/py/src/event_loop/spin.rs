@@ -132,7 +132,7 @@ impl This<'_, EventLoop> {
             return Ok(());
         };
         let words = format!(
-            "was called in each of {turns} turns within {seconds:.1} s, without any I/O: \
+            "was called in each of {turns} turns within {seconds:.3} s, without any I/O: \
             it schedules itself for the next turn"
         );
         module(c"ferrio.lints")?

@@ -113,7 +113,7 @@ impl This<'_, Task> {
     #[cold]
     pub(crate) fn tell_hot_spin(self, turns: u32, seconds: f64) {
         let words = format!(
-            "was resumed in each of {turns} turns within {seconds:.1} s, without any I/O: \
+            "was resumed in each of {turns} turns within {seconds:.3} s, without any I/O: \
             it waits in a loop of sleep(0)"
         );
         self.tell_unraisable("hot-spin", &words);
