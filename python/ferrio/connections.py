@@ -205,7 +205,7 @@ class ConnectionsPart(SocketOperationsPart, TlsPart):
     ) -> tuple[asyncio.Transport, _ProtocolT]:
         """Put a protocol and a transport on ``sock`` and wait until they are connected.
 
-        Until there is a transport an error leaves a socket of the user's open.
+        Up to 3.13 an error leaves a socket of the user's open until there is a transport.
         """
         try:
             sock.setblocking(False)
@@ -213,7 +213,7 @@ class ConnectionsPart(SocketOperationsPart, TlsPart):
             waiter = self.create_future()
             transport = self._make_transport(sock, protocol, tls, waiter, server_side=server_side)
         except BaseException:
-            if close_sock_on_error:
+            if close_sock_on_error or sys.version_info >= (3, 14):
                 sock.close()
             raise
         try:

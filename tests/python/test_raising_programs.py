@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 
 import pytest
 
@@ -59,7 +60,7 @@ def making(loop, kind, tmp_path):
     ],
 )
 def test_a_factory_that_raises(loop, implementation, tmp_path, kind, error):
-    """The caller gets the error, and what was the caller's stays open."""
+    """The caller gets the error, and what was the caller's stays open; up to 3.13 sockets do."""
     if kind == "create_unix_connection" and not implementation.is_ferrio:
         pytest.skip("asyncio leaves the socket to the garbage collector")
 
@@ -69,7 +70,9 @@ def test_a_factory_that_raises(loop, implementation, tmp_path, kind, error):
     with making(loop, kind, tmp_path) as (make, own):
         with pytest.raises(error, match="on purpose"):
             loop.run_until_complete(make(fail))
-        if own is not None:
+        if isinstance(own, socket.socket) and sys.version_info >= (3, 14):
+            assert own.fileno() == -1
+        elif own is not None:
             os.fstat(own.fileno())
 
 

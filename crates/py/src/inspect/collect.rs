@@ -89,10 +89,17 @@ pub(super) fn view_of_loop(event_loop: &Own<EventLoop>) -> Outcome<Loop> {
 
 /// The tasks of a loop that are not done.
 fn all_tasks(event_loop: &Own<EventLoop>) -> Outcome<Vec<Object>> {
-    module(c"asyncio")?
-        .get_attr(&text("all_tasks")?)?
-        .call1(&event_loop.this().object())?
-        .items()
+    let event_loop = event_loop.this().object();
+    let known = module(c"asyncio")?.get_attr(&text("all_tasks")?)?;
+    let mut tasks = known.call1(&event_loop)?.items()?;
+    if cfg!(Py_3_14) {
+        // There it does not know the tasks of the class in Python, which have a function of their own.
+        let of_python = module(c"asyncio.tasks")?.find_attr(&text("_py_all_tasks")?)?;
+        if let Some(of_python) = of_python {
+            tasks.extend(of_python.call1(&event_loop)?.items()?);
+        }
+    }
+    Ok(tasks)
 }
 
 /// What a loop is at, as far as its tasks are concerned.
