@@ -39,6 +39,7 @@ ENVIRONMENTS := $(VERSIONS:%=.venv/%/requirements.stamp)
 WHEELS := $(VERSIONS:%=.venv/%/wheel.stamp)
 PROCESSORS := $(shell nproc)
 RUN_JOBS = .venv/tools/bin/python scripts/run_jobs.py --at-once $(PROCESSORS)
+RUN_ALONE = .venv/tools/bin/python scripts/run_jobs.py --at-once 1
 # Tests wait for clocks and for one another more than half of their time.
 RUN_TESTS = .venv/tools/bin/python scripts/run_jobs.py --at-once $$((2 * $(PROCESSORS)))
 
@@ -68,7 +69,7 @@ demo: need-rust say-pythons .venv/$(PYTHON)/wheel.stamp ## Run a FastAPI service
 .PHONY: test
 test: build ## Run all tests: Rust, Python on every version, CPython's own suite
 	@scripts/need_cpython_tests.sh $(foreach version,$(VERSIONS),$(call python_of,$(version)))
-	@$(RUN_JOBS) $(foreach version,$(VERSIONS),told-$(version) '$(call TOLD_TESTS,$(version))')
+	@$(RUN_ALONE) $(foreach version,$(VERSIONS),causes-$(version) '$(call CAUSES_TESTS,$(version))')
 	@$(RUN_TESTS) rust '$(RUST_TESTS)' \
 		$(foreach version,$(VERSIONS),python-$(version) '$(call PYTHON_TESTS,$(version))') \
 		$(foreach version,$(VERSIONS),conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1') \
@@ -82,7 +83,7 @@ test-rust: need-rust ## Run the Rust tests and the examples in the documentation
 
 .PHONY: test-python
 test-python: build ## Run the Python tests, on every version
-	@$(RUN_JOBS) $(foreach version,$(VERSIONS),told-$(version) '$(call TOLD_TESTS,$(version))')
+	@$(RUN_ALONE) $(foreach version,$(VERSIONS),causes-$(version) '$(call CAUSES_TESTS,$(version))')
 	@$(RUN_TESTS) $(foreach version,$(VERSIONS),python-$(version) '$(call PYTHON_TESTS,$(version))')
 
 .PHONY: conformance
@@ -186,12 +187,13 @@ RUST_TESTS = $(if $(shell command -v cargo-nextest), \
 		cargo nextest run --workspace --exclude ferrio-py --locked, \
 		cargo test --workspace --exclude ferrio-py --locked --all-targets) \
 	&& cargo test --workspace --exclude ferrio-py --locked --doc
-# Tests of what programs tell of themselves, in time and from outside: on a machine that has something
-# else to do, what blocks a program is often that it has no processor.
-TOLD := $(addprefix tests/python/test_,examples.py examples_metrics.py inspect_socket.py live_server.py mistakes.py \
-	pytest_plugin.py top.py view_commands.py watchdog.py watchdog_causes.py watchdog_example.py)
-TOLD_TESTS = .venv/$(1)/bin/python -m pytest --quiet $(TOLD)
-PYTHON_TESTS = .venv/$(1)/bin/python -m pytest --quiet tests/python tests/demo tests/conformance $(addprefix --ignore ,$(TOLD))
+# Tests of why a program comes no further: where others want the processors, too, that is often why.
+CAUSES := tests/python/test_watchdog_causes.py tests/python/test_watchdog_example.py
+CAUSES_TESTS = .venv/$(1)/bin/python -m pytest --quiet $(CAUSES)
+PYTHON_TESTS = .venv/$(1)/bin/python -m pytest --quiet tests/python tests/demo tests/conformance $(addprefix --ignore ,$(CAUSES))
+# Tests of what programs tell of themselves, in time and from outside.
+TOLD := $(CAUSES) $(addprefix tests/python/test_,examples.py examples_metrics.py inspect_socket.py live_server.py \
+	mistakes.py pytest_plugin.py top.py view_commands.py watchdog.py)
 # asyncio is not what is tested here: on one version it shows that the tests are right.
 STRESS = $(if $(filter $(NEWEST),$(1)),,FERRIO_TEST_LOOPS=ferrio) .venv/$(1)/bin/python -m pytest --quiet tests/stress
 # Every test several times over, comparing what is in use. Not those of programs, which are other
@@ -201,10 +203,10 @@ LEAKS = FERRIO_TEST_LOOPS=ferrio PYTHONPATH=tests/leaks .venv/$(1)/bin/python -m
 # Python's allocator checks the bounds of what it has given, and a collection may come anywhere.
 MEMORY = FERRIO_TEST_LOOPS=ferrio PYTHONMALLOC=debug FERRIO_TEST_GC_THRESHOLD=1 \
 	.venv/$(1)/bin/python -m pytest --quiet tests/python $(addprefix --ignore ,$(TOLD))
-# Not test_stress_memory.py: the sanitizer keeps what is freed. Nor what a thread is at: under the
-# sanitizer every object that Python code makes is a call of C code that takes longer.
+# Not test_stress_memory.py: the sanitizer keeps what is freed. Nor why a program comes no further: under
+# the sanitizer every object that Python code makes is a call of C code that takes longer.
 ASAN_PYTHON = env FERRIO_TEST_LOOPS=ferrio .venv/$(1)/bin/python -m pytest --quiet tests/python \
-	--ignore tests/python/test_watchdog_causes.py \
+	$(addprefix --ignore ,$(CAUSES)) \
 	$(addprefix tests/stress/,test_connections.py test_scheduling.py test_stress_threads.py)
 LOOM = CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg loom" cargo test --locked -p ferrio-core --release --test loom_inject
 ASAN_RUST = CARGO_TARGET_DIR=target/asan-rust RUSTFLAGS=-Zsanitizer=address \

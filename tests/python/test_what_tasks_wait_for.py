@@ -19,11 +19,18 @@ pytestmark = [
     pytest.mark.parametrize("task_class", TASKS.values(), ids=TASKS),
 ]
 
+# From 3.14 on the function in C does not know that a task in Python is the current one.
+UNKNOWN_TASKS = [asyncio.tasks._PyTask] if sys.version_info >= (3, 14) else []
+ASK_FOR_THE_CURRENT_TASK = ["test_time", "test_other_tasks"]
+
 
 def run(look):
     """Have a test's coroutine function run on a loop; it gets what finds out about a wait."""
 
     def test(library, task_class):
+        if look.__name__ in ASK_FOR_THE_CURRENT_TASK and task_class in UNKNOWN_TASKS:
+            pytest.skip("asyncio's timeouts and groups do not work in tasks of the class in Python")
+
         async def main():
             await asyncio.wait_for(look(library, functools.partial(wait_of, task_class)), 60)
 
