@@ -74,8 +74,8 @@ test: build ## Run all tests: Rust, Python on every version, CPython's own suite
 		$(foreach version,$(VERSIONS),python-$(version) '$(call PYTHON_TESTS,$(version))') \
 		$(foreach version,$(VERSIONS),conformance-$(version) '$(call CONFORMANCE,$(version)) --jobs 1') \
 		$(foreach version,$(VERSIONS),installed-$(version) '$(call CONFORMANCE,$(version)) --jobs 1 --loop installed') \
-		benchmark-harness '.venv/$(NEWEST)/bin/python -m pytest --quiet benchmarks' \
-		apps-harness '.venv/$(NEWEST)/bin/python -m pytest --quiet tests/apps/test_apps_runner.py'
+		benchmark-harness '$(call PYTEST,$(NEWEST),benchmarks) benchmarks' \
+		apps-harness '$(call PYTEST,$(NEWEST),apps) tests/apps/test_apps_runner.py'
 
 .PHONY: test-rust
 test-rust: need-rust ## Run the Rust tests and the examples in the documentation
@@ -101,7 +101,7 @@ test-hard: build ## Run what takes longer: leaks, AddressSanitizer (where there 
 	@$(RUN_TESTS) \
 		$(if $(NIGHTLY),asan-python 'scripts/with_asan.sh $(PYTHON) $(call ASAN_PYTHON,$(PYTHON))') \
 		leaks-$(PYTHON) '$(call LEAKS,$(PYTHON))' \
-		leaks-harness '.venv/$(PYTHON)/bin/python -m pytest --quiet tests/leaks' \
+		leaks-harness '$(call PYTEST,$(PYTHON),leaks-harness) tests/leaks' \
 		$(foreach version,$(VERSIONS),stress-$(version) '$(call STRESS,$(version))') \
 		$(foreach version,$(ENDS),memory-$(version) '$(call MEMORY,$(version))') \
 		$(if $(NIGHTLY), \
@@ -187,25 +187,26 @@ RUST_TESTS = $(if $(shell command -v cargo-nextest), \
 		cargo nextest run --workspace --exclude ferrio-py --locked, \
 		cargo test --workspace --exclude ferrio-py --locked --all-targets) \
 	&& cargo test --workspace --exclude ferrio-py --locked --doc
+PYTEST = .venv/$(1)/bin/python scripts/run_pytest.py $(2)
 # Tests of why a program comes no further: where others want the processors, too, that is often why.
 CAUSES := tests/python/test_watchdog_causes.py tests/python/test_watchdog_example.py
-CAUSES_TESTS = .venv/$(1)/bin/python -m pytest --quiet $(CAUSES)
-PYTHON_TESTS = .venv/$(1)/bin/python -m pytest --quiet tests/python tests/demo tests/conformance $(addprefix --ignore ,$(CAUSES))
+CAUSES_TESTS = $(call PYTEST,$(1),causes-$(1)) $(CAUSES)
+PYTHON_TESTS = $(call PYTEST,$(1),python-$(1)) tests/python tests/demo tests/conformance $(addprefix --ignore ,$(CAUSES))
 # Tests of what programs tell of themselves, in time and from outside.
 TOLD := $(CAUSES) $(addprefix tests/python/test_,examples.py examples_metrics.py inspect_socket.py live_server.py \
 	mistakes.py pytest_plugin.py top.py view_commands.py watchdog.py)
 # asyncio is not what is tested here: on one version it shows that the tests are right.
-STRESS = $(if $(filter $(NEWEST),$(1)),,FERRIO_TEST_LOOPS=ferrio) .venv/$(1)/bin/python -m pytest --quiet tests/stress
+STRESS = $(if $(filter $(NEWEST),$(1)),,FERRIO_TEST_LOOPS=ferrio) $(call PYTEST,$(1),stress-$(1)) tests/stress
 # Every test several times over, comparing what is in use. Not those of programs, which are other
 # processes, nor those of warnings, which pytest keeps.
-LEAKS = FERRIO_TEST_LOOPS=ferrio PYTHONPATH=tests/leaks .venv/$(1)/bin/python -m pytest --quiet -p repeat tests/python \
+LEAKS = FERRIO_TEST_LOOPS=ferrio PYTHONPATH=tests/leaks $(call PYTEST,$(1),leaks-$(1)) -p repeat tests/python \
 	$(addprefix --ignore ,$(TOLD) $(addprefix tests/python/test_,differential.py fork.py lints.py main_command.py))
 # Python's allocator checks the bounds of what it has given, and a collection may come anywhere.
 MEMORY = FERRIO_TEST_LOOPS=ferrio PYTHONMALLOC=debug FERRIO_TEST_GC_THRESHOLD=1 \
-	.venv/$(1)/bin/python -m pytest --quiet tests/python $(addprefix --ignore ,$(TOLD))
+	$(call PYTEST,$(1),memory-$(1)) tests/python $(addprefix --ignore ,$(TOLD))
 # Not test_stress_memory.py: the sanitizer keeps what is freed. Nor why a program comes no further: under
 # the sanitizer every object that Python code makes is a call of C code that takes longer.
-ASAN_PYTHON = env FERRIO_TEST_LOOPS=ferrio .venv/$(1)/bin/python -m pytest --quiet tests/python \
+ASAN_PYTHON = env FERRIO_TEST_LOOPS=ferrio $(call PYTEST,$(1),asan-$(1)) tests/python \
 	$(addprefix --ignore ,$(CAUSES)) \
 	$(addprefix tests/stress/,test_connections.py test_scheduling.py test_stress_threads.py)
 LOOM = CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg loom" cargo test --locked -p ferrio-core --release --test loom_inject
@@ -216,7 +217,7 @@ CONFORMANCE = .venv/$(1)/bin/python tests/conformance/run.py
 CLIPPY = PYO3_PYTHON=$(call python_of,$(1)) CARGO_TARGET_DIR=target/clippy-$(1) cargo clippy --locked \
 	$(if $(filter $(NEWEST),$(1)),--workspace,-p ferrio-py) --all-targets -- -D warnings
 RUSTDOC = RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace --exclude ferrio-py
-MYPY = .venv/$(1)/bin/python -m mypy --strict python/ferrio examples/chat scripts/demo scripts/run_jobs.py && .venv/$(1)/bin/python -m mypy.stubtest --allowlist stubtest-allowlist.txt ferrio._ferrio
+MYPY = .venv/$(1)/bin/python -m mypy --strict python/ferrio examples/chat scripts/demo scripts/run_jobs.py scripts/run_pytest.py && .venv/$(1)/bin/python -m mypy.stubtest --allowlist stubtest-allowlist.txt ferrio._ferrio
 
 # Environments. A stamp is newer than what its environment was made from.
 
