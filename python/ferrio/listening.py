@@ -36,6 +36,10 @@ ProtocolFactory: TypeAlias = Callable[[], asyncio.BaseProtocol]
 # accept() fails with these until somebody closes a file or frees memory.
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
+# Connections that one turn accepts at most: each has a task until its protocol is made, so what a
+# thousand of them take at once would stay with the process.
+_AT_ONCE = 64
+
 
 class ListeningPart(ConnectionsPart):
     """``create_server`` and ``create_unix_server``."""
@@ -247,9 +251,10 @@ class Listener:
     def _accept_waiting(self) -> None:
         """Accept the connections that wait, as many as the backlog is long.
 
-        One turn of the loop may find many; the bound lets other work have its turn.
+        One turn of the loop may find many; the bound lets other work have its turn. The kernel
+        reports what is left over again in the next one.
         """
-        for _ in range(max(self._backlog, 1)):
+        for _ in range(min(max(self._backlog, 1), _AT_ONCE)):
             try:
                 connection, extra = self._accept()
             except (BlockingIOError, InterruptedError):
