@@ -100,7 +100,7 @@ test-hard: build ## Run what takes longer: leaks, AddressSanitizer (where there 
 		echo "No nightly toolchain: AddressSanitizer is left out")
 	@$(RUN_TESTS) \
 		$(if $(NIGHTLY),asan-python 'scripts/with_asan.sh $(PYTHON) $(call ASAN_PYTHON,$(PYTHON))') \
-		leaks-$(PYTHON) '$(call LEAKS,$(PYTHON))' \
+		$(foreach part,1 2 3,leaks-$(part) 'FERRIO_LEAKS_PART=$(part)/3 $(call LEAKS,$(PYTHON),$(part))') \
 		leaks-harness '$(call PYTEST,$(PYTHON),leaks-harness) tests/leaks' \
 		$(foreach version,$(VERSIONS),stress-$(version) '$(call STRESS,$(version))') \
 		$(foreach version,$(ENDS),memory-$(version) '$(call MEMORY,$(version))') \
@@ -199,7 +199,7 @@ TOLD := $(CAUSES) $(addprefix tests/python/test_,examples.py examples_metrics.py
 STRESS = $(if $(filter $(NEWEST),$(1)),,FERRIO_TEST_LOOPS=ferrio) $(call PYTEST,$(1),stress-$(1)) tests/stress
 # Every test several times over, comparing what is in use. Not those of programs, which are other
 # processes, nor those of warnings, which pytest keeps.
-LEAKS = FERRIO_TEST_LOOPS=ferrio PYTHONPATH=tests/leaks $(call PYTEST,$(1),leaks-$(1)) -p repeat tests/python \
+LEAKS = FERRIO_TEST_LOOPS=ferrio PYTHONPATH=tests/leaks $(call PYTEST,$(1),leaks-$(2)) -p repeat tests/python \
 	$(addprefix --ignore ,$(TOLD) $(addprefix tests/python/test_,differential.py fork.py lints.py main_command.py))
 # Python's allocator checks the bounds of what it has given, and a collection may come anywhere.
 MEMORY = FERRIO_TEST_LOOPS=ferrio PYTHONMALLOC=debug FERRIO_TEST_GC_THRESHOLD=1 \

@@ -97,7 +97,8 @@ def _tell_of_callback(kind: str, loop: Any, callback: Any, words: str) -> None:
     site = None
     if code is not None:
         site = task_views.Site(code.co_filename, code.co_firstlineno, code.co_qualname)
-    spinning = site or callback
+    # A place, or else a name: the callback itself would be kept for good.
+    spinning = site or getattr(function, "__qualname__", type(function).__qualname__)
     if spinning in _spins:
         return
     _spins.add(spinning)

@@ -5,9 +5,11 @@
 A test runs a few times to fill caches and free lists, and a few times more. If a count has grown
 every time it is looked at more closely: a test fails that goes on taking something every time.
 The manner is that of CPython's ``-R 3:3``, with what a Python that was not built for debugging
-can count (see ``leak_counts.py``).
+can count (see ``leak_counts.py``). Several processes can share the tests out among them:
+``FERRIO_LEAKS_PART=1/3`` and so on.
 """
 
+import os
 import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
@@ -32,6 +34,15 @@ FILL = 3
 
 REFERENCES = References()
 COUNTERS: Sequence[Counter] = (Blocks(), Heap(), REFERENCES)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep those of ``FERRIO_LEAKS_PART``, say 1/3: every third file, from the first on."""
+    part, parts = map(int, os.environ.get("FERRIO_LEAKS_PART", "1/1").split("/"))
+    files = sorted({item.path for item in items})
+    here = set(files[part - 1 :: parts])
+    config.hook.pytest_deselected(items=[item for item in items if item.path not in here])
+    items[:] = [item for item in items if item.path in here]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -438,6 +438,7 @@ class TestThreads:
 
 
 class TestTasks:
+    @pytest.mark.keeps_something("the numbers are the process's")
     def test_by_coroutine(self):
         async def a_kind_of_its_own(event):
             await event.wait()
@@ -495,6 +496,7 @@ def test_from_any_thread_and_without_a_loop():
     assert results[0]["process"] == os.getpid()
 
 
+@pytest.mark.keeps_something("OpenTelemetry keeps its providers until the process ends")
 class TestOpenTelemetry:
     @pytest.fixture
     def reader(self):

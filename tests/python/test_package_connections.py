@@ -340,11 +340,11 @@ def test_a_protocol_factory_that_raises_leaves_no_socket_open(loop, implementati
         async with EchoServer() as server:
             with pytest.raises(LookupError, match="no protocol"):
                 await loop.create_connection(fail, HOST, server.port)
-            # A socket of the caller's is left to the caller.
+            # A socket of the caller's is left to the caller, up to 3.13.
             with socket.create_connection((HOST, server.port)) as sock:
                 with pytest.raises(LookupError, match="no protocol"):
                     await loop.create_connection(fail, sock=sock)
-                assert sock.fileno() > 0
+                assert (sock.fileno() > 0) == (sys.version_info < (3, 14))
             await asyncio.sleep(0.01)
 
     loop.run_until_complete(main())
