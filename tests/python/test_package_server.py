@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 
 from package_support import Echo, Recorder, close
+from turns import run_turn
 from watch import open_descriptors
 
 HOST = "127.0.0.1"
@@ -565,3 +566,24 @@ def test_who_forbids_blocking_calls_lets_a_unix_server_be(
     loop.run_until_complete(main())
     # A server removes its file from 3.13 on.
     assert path.exists() == (sys.version_info < (3, 13))
+
+
+def test_what_connects_at_once_is_accepted_in_several_turns(loop, implementation):
+    """Else the tasks that open hundreds of connections would be in memory together."""
+    if not implementation.is_ferrio:
+        pytest.skip("asyncio accepts as many as its backlog is long")
+    made = []
+    server = loop.run_until_complete(loop.create_server(recording(made), HOST, 0, backlog=300))
+    with contextlib.ExitStack() as stack:
+        for _ in range(200):
+            stack.enter_context(socket.create_connection((HOST, port_of(server))))
+        in_a_turn = []
+        while len(made) < 200:
+            before = len(made)
+            run_turn(loop)
+            in_a_turn.append(len(made) - before)
+        assert max(in_a_turn) <= 64
+        assert len([count for count in in_a_turn if count]) < 10
+    server.close()
+    loop.run_until_complete(close(*made))
+    loop.run_until_complete(server.wait_closed())
