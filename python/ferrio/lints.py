@@ -98,7 +98,9 @@ def _tell_of_callback(kind: str, loop: Any, callback: Any, words: str) -> None:
     if code is not None:
         site = task_views.Site(code.co_filename, code.co_firstlineno, code.co_qualname)
     # A place, or else a name: the callback itself would be kept for good.
-    spinning = site or getattr(function, "__qualname__", type(function).__qualname__)
+    spinning: object = getattr(function, "__qualname__", type(function).__qualname__)
+    if site is not None:
+        spinning = site
     if spinning in _spins:
         return
     _spins.add(spinning)

@@ -10,7 +10,7 @@ const METHODS: &[(Option<&str>, &str, &str)] = &[
     (Some("StreamReader"), "set_exception", "exc"),
     (Some("StreamWriter"), "writelines", "data"),
     (Some("ThreadPool"), "submit", "job"),
-    (Some("ThreadPool"), "thread_failed", "exception"),
+    (Some("ThreadPool"), "thread_failed", "ticket"),
     (None, "_wakeup", "future"),
     (None, "add_done_callback", "fn, /, *, context=None"),
     (None, "add_reader", "fd, callback, *args"),
