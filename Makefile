@@ -184,7 +184,7 @@ say-pythons:
 
 # A debug build of its own, so that it does not wait for the others' lock on their directory.
 RUST_TESTS = $(if $(shell command -v cargo-nextest), \
-		cargo nextest run --workspace --exclude ferrio-py --locked, \
+		cargo nextest run --retries 1 --workspace --exclude ferrio-py --locked, \
 		cargo test --workspace --exclude ferrio-py --locked --all-targets) \
 	&& cargo test --workspace --exclude ferrio-py --locked --doc
 PYTEST = .venv/$(1)/bin/python scripts/run_pytest.py $(2)

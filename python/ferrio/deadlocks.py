@@ -73,6 +73,9 @@ def _found(
     if not certain:
         members = frozenset(ids)
         if members not in _suspected and members not in _told:
+            if len(_suspected) >= _MOST:
+                # Of loops that were closed before it was time to look again.
+                _suspected.clear()
             _suspected.add(members)
             loop.call_later(_PATIENCE, _look_again, members)
         return None

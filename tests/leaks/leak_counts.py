@@ -11,7 +11,7 @@ import typing
 from types import ModuleType
 
 import ferrio
-from ferrio import _ferrio
+from ferrio import _ferrio, deadlocks
 
 _clear_caches_of_types = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
 
@@ -144,6 +144,9 @@ def settle(*, thoroughly: bool = False) -> None:
         gc.unfreeze()
     linecache.clearcache()
     re.purge()
+    # So many deadlocks are remembered, and no more.
+    deadlocks._told.clear()
+    deadlocks._suspected.clear()
     # The cache of attributes of types holds their names, found by their addresses.
     _clear_caches_of_types()
     for clear in typing._cleanups:  # type: ignore[attr-defined]
