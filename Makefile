@@ -198,9 +198,10 @@ TOLD := $(CAUSES) $(addprefix tests/python/test_,examples.py examples_metrics.py
 # asyncio is not what is tested here: on one version it shows that the tests are right.
 STRESS = $(if $(filter $(NEWEST),$(1)),,FERRIO_TEST_LOOPS=ferrio) $(call PYTEST,$(1),stress-$(1)) tests/stress
 # Every test several times over, comparing what is in use. Not those of programs, which are other
-# processes, nor those of warnings, which pytest keeps.
+# processes, nor those of warnings, which pytest keeps, nor those that wait a second and more for a look.
 LEAKS = FERRIO_TEST_LOOPS=ferrio PYTHONPATH=tests/leaks $(call PYTEST,$(1),leaks-$(2)) -p repeat tests/python \
-	$(addprefix --ignore ,$(TOLD) $(addprefix tests/python/test_,differential.py fork.py lints.py main_command.py))
+	$(addprefix --ignore ,$(TOLD) $(addprefix tests/python/test_,differential.py fork.py lints.py main_command.py \
+		suspected_deadlocks.py))
 # Python's allocator checks the bounds of what it has given, and a collection may come anywhere.
 MEMORY = FERRIO_TEST_LOOPS=ferrio PYTHONMALLOC=debug FERRIO_TEST_GC_THRESHOLD=1 \
 	$(call PYTEST,$(1),memory-$(1)) tests/python $(addprefix --ignore ,$(TOLD))
