@@ -189,7 +189,7 @@ RUST_TESTS = $(if $(shell command -v cargo-nextest), \
 	&& cargo test --workspace --exclude ferrio-py --locked --doc
 PYTEST = .venv/$(1)/bin/python scripts/run_pytest.py $(2)
 # Tests of why a program comes no further: where others want the processors, too, that is often why.
-CAUSES := tests/python/test_watchdog_causes.py tests/python/test_watchdog_example.py
+CAUSES := $(addprefix tests/python/test_,looking_at_threads.py watchdog_causes.py watchdog_example.py)
 CAUSES_TESTS = $(call PYTEST,$(1),causes-$(1)) $(CAUSES)
 PYTHON_TESTS = $(call PYTEST,$(1),python-$(1)) tests/python tests/demo tests/conformance $(addprefix --ignore ,$(CAUSES))
 # Tests of what programs tell of themselves, in time and from outside.

@@ -684,6 +684,8 @@ def test_plain_python_cannot_be_given_the_name(how):
 
     options = ["-W", BY_NAME] if how == "-W" else []
     environment = os.environ | ({"PYTHONWARNINGS": BY_NAME} if how == "PYTHONWARNINGS" else {})
+    # What is there can be imported so early, unlike what is installed.
+    environment.pop("PYTHONPATH", None)
     outcome = subprocess.run(
         [sys.executable, *options, "-c", PROGRAM],
         env=environment,
