@@ -1,6 +1,7 @@
 """What a snapshot shows beside tasks: what is open, queues, and the callback that runs."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -267,3 +268,23 @@ def test_the_callback_as_it_is_seen_from_another_process(directory):
         assert first is not None
         # It is the same as long as the loop is at it.
         assert eventually(running)["since"] == first
+
+
+def test_a_queue_that_is_being_freed_does_not_come_back():
+    """CPython clears the slots of a subclass's instance first, which runs code."""
+    seen = []
+
+    class Looks:
+        def __del__(self):
+            seen.append(len(ferrio.metrics()["interpreter"]["queues"]))
+
+    class WithSlot(ferrio.Queue):
+        __slots__ = ("held",)
+
+    for _ in range(100):
+        queue = WithSlot()
+        queue.held = Looks()
+        del queue
+    gc.collect()
+    assert len(seen) == 100
+    assert max(seen) == min(seen)

@@ -69,8 +69,7 @@ unsafe impl Linked for Queue {
 
 /// The queues that programs have made, as they are now.
 pub(crate) fn view_of_queues() -> Outcome<Vec<ferrio_inspect::snapshot::Queue>> {
-    let mut queues = Vec::new();
-    QUEUES.for_each(|queue| queues.push(queue.own()));
+    let queues = QUEUES.snapshot();
     queues.iter().map(|queue| queue.this().view()).collect()
 }
 
