@@ -288,3 +288,21 @@ def test_a_queue_that_is_being_freed_does_not_come_back():
     gc.collect()
     assert len(seen) == 100
     assert max(seen) == min(seen)
+
+
+def test_a_queue_that_cannot_be_counted_hides_no_other():
+    class Uncountable:
+        def __len__(self):
+            raise LookupError("on purpose")
+
+    class Odd(ferrio.Queue):
+        def _init(self, maxsize):
+            self._queue = Uncountable()
+
+    odd, usual = Odd(), ferrio.Queue()
+    usual.put_nowait(1)
+    queues = ferrio.metrics()["interpreter"]["queues"]
+    assert sum(each["queues"] for each in queues) >= 2
+    assert sum(each["items"] for each in queues) >= 1
+    with pytest.raises(LookupError, match="on purpose"):
+        odd.qsize()

@@ -268,9 +268,16 @@ impl This<'_, Queue> {
         Ok(())
     }
 
-    /// For who looks at the process. Nothing of the program's is called.
+    /// For who looks at the process. Nothing of the program's is called but the length of a container
+    /// of its own.
     fn view(self) -> Outcome<ferrio_inspect::snapshot::Queue> {
-        let count = |number: usize| number as u64;
+        let count = |length: Outcome<usize>| match length {
+            Ok(number) => number as u64,
+            Err(raised) => {
+                raised.discard(); // One that cannot be counted must not hide all the others.
+                0
+            }
+        };
         let limit = self.maximum.get()?.to_i64();
         let room = match limit {
             Ok(limit) => u64::try_from(limit).ok().filter(|&limit| limit > 0),
@@ -281,10 +288,10 @@ impl This<'_, Queue> {
         };
         Ok(ferrio_inspect::snapshot::Queue {
             created: ferrio_inspect::site(self.created.get()),
-            items: count(self.items.len()?),
+            items: count(self.items.len()),
             room,
-            getters: count(self.getters.len()?),
-            putters: count(self.putters.len()?),
+            getters: count(self.getters.len()),
+            putters: count(self.putters.len()),
             unfinished: u64::try_from(self.unfinished.get()).unwrap_or(0),
         })
     }
