@@ -80,7 +80,7 @@ def _is_open(resource: Any, kind: str) -> bool:
 def _shown(loop: Any) -> list[tuple[str, str, int | None]]:
     """Return the kind, the words and the bytes that wait in it, of each; for snapshots."""
     handlers = [
-        ("signal", f"{signal.Signals(number).name}: {handle._callback!r}", None)
+        ("signal", f"{_signal_name(number)}: {_words_of(handle._callback)}", None)
         for number, handle in list(loop._signal_handlers.items())
     ]
     return handlers + [
@@ -91,13 +91,34 @@ def _shown(loop: Any) -> list[tuple[str, str, int | None]]:
     ]
 
 
+def _signal_name(number: int) -> str:
+    """Real-time signals but the first and the last have no names."""
+    names = {each.value: each.name for each in signal.Signals}
+    return names.get(number, f"signal {number}")
+
+
+def _words_of(value: Any) -> str:
+    """Return what it says of itself; one that cannot must not hide all the others."""
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}: {type(error).__name__}>"
+
+
+def _address(sock: Any) -> Any:
+    try:
+        return sock.getsockname()
+    except OSError as error:
+        return error.strerror  # The program has closed it.
+
+
 def _in_words(resource: Any, kind: str) -> str:
     if kind == "server":
-        names = [sock.getsockname() for sock in resource._sockets or ()]
+        names = [_address(sock) for sock in resource._sockets or ()]
         return f"{names} with {resource._connections} connections"
     if kind == "subprocess":
         return f"process {resource.get_pid()}"
-    return repr(resource)
+    return _words_of(resource)
 
 
 def _waiting_bytes(resource: Any) -> int | None:
@@ -110,8 +131,7 @@ def site_of(frame: FrameType | None) -> Site | None:
     while frame is not None:
         code = frame.f_code
         if not code.co_filename.startswith(_FOLDERS) and not code.co_filename.startswith("<frozen"):
-            name = code.co_qualname if sys.version_info >= (3, 11) else code.co_name
-            return Site(code.co_filename, frame.f_lineno or 0, name)
+            return Site(code.co_filename, frame.f_lineno or 0, code.co_qualname)
         frame = frame.f_back
     return None
 

@@ -306,3 +306,28 @@ def test_a_queue_that_cannot_be_counted_hides_no_other():
     assert sum(each["items"] for each in queues) >= 1
     with pytest.raises(LookupError, match="on purpose"):
         odd.qsize()
+
+
+def test_what_cannot_say_what_it_is_hides_nothing():
+    class Speechless:
+        def __call__(self):
+            pass
+
+        def __repr__(self):
+            raise LookupError("on purpose")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        # A signal that has no name, too.
+        loop.add_signal_handler(signal.SIGRTMIN + 1, Speechless())
+        own = socket.create_server(("127.0.0.1", 0))
+        server = await loop.create_server(asyncio.Protocol, sock=own)
+        own.close()
+        shown = resources("signal"), resources("server")
+        loop.remove_signal_handler(signal.SIGRTMIN + 1)
+        server.close()
+        return shown
+
+    ((handler,), (server,)) = ferrio.run(main())
+    assert f"signal {signal.SIGRTMIN + 1}: <Speechless: LookupError>" in handler.values()
+    assert any("Bad file descriptor" in str(value) for value in server.values())
