@@ -15,6 +15,9 @@ from inspected import Program, ask, eventually
 
 pytest_plugins = ["inspected_fixtures"]
 
+MANY_LOST = 100_000
+"""Events that a recording had no room for, so that there is no doubt which ones are missing."""
+
 SERVICE = """
 import asyncio, sys, time
 
@@ -295,14 +298,15 @@ def test_a_loop_that_is_busy_all_the_time_keeps_the_latest_events(directory):
         for seconds in (1, 4, 16, 60):
             answer, parts = program.ask({"get": "trace", "seconds": seconds})
             summary = answer["answer"]
-            if summary["lost"] > 0:
+            if summary["lost"] > MANY_LOST:
                 break
-        assert summary["lost"] > 0
+        assert summary["lost"] > MANY_LOST
         events = [event for part in parts for event in part]
-        # What is kept is the end of the recording.
-        last = max(event["ts"] for event in events)
-        assert last > seconds * 1e6 * 0.9
         assert len(events) > 100_000
+        # What is kept is the end of the recording: no machine takes so few nanoseconds for one of
+        # those before it. (That it ends with the last moment cannot be asked of a busy machine.)
+        first = min(event["ts"] for event in events if event.get("cat") == "step")
+        assert first * 1000 > summary["lost"] * 5
 
 
 @pytest.mark.parametrize("debug", ["0", "1"])
