@@ -84,6 +84,8 @@ enum Plan {
     Skip { now: Instant },
     /// By a look that does not wait.
     PollNow,
+    /// By a look, and by a wait when that finds nothing.
+    Look,
     /// By a wait of this length, `None` for ever, that begins at this time on the monotonic clock.
     Wait {
         timeout: Option<Duration>,
@@ -356,7 +358,8 @@ impl<T> EventLoop<T> {
     ///
     /// 1. **Prepare.** With ready entries, or a stop asked for, the turn does not wait. Otherwise
     ///    it waits until the next deadline, 24 hours at most; with no deadline, for ever. On a
-    ///    virtual clock it never waits for a deadline.
+    ///    virtual clock it never waits for a deadline. A loop whose last waits found events at once
+    ///    looks for them before it waits.
     /// 2. **Wait** for I/O. A turn with ready entries may skip this for up to 50 µs, but never the
     ///    first turn of a run, nor the turn a stop takes effect on, nor within 16 turns of an
     ///    event, nor after an fd was registered or written to, nor with a wake pending.
@@ -376,18 +379,15 @@ impl<T> EventLoop<T> {
     }
 
     fn prepare_wait_collect_drain<D: Driver<T>>(&self, driver: &mut D) -> Result<(), D::Error> {
-        let plan = self.prepare(driver)?;
-        let collected = match plan {
-            Plan::Skip { now } => Collected {
-                now,
-                is_idle: false,
-            },
-            Plan::PollNow => self.wait_and_collect(driver, Some(Duration::ZERO))?,
-            Plan::Wait { timeout, now } => {
-                driver.begin_wait(now);
-                self.wait_and_collect(driver, timeout)?
+        let mut plan = self.prepare(driver)?;
+        let mut collected = self.carry_out(plan, driver)?;
+        if plan == Plan::Look {
+            self.policy.looked(!collected.is_idle);
+            if collected.is_idle && !self.is_stopping() {
+                plan = self.plan_wait(driver)?;
+                collected = self.carry_out(plan, driver)?;
             }
-        };
+        }
         self.turn_moment.set(collected.now);
         self.collect_timers(driver, collected)?;
         let count = self.ready.len();
@@ -404,6 +404,14 @@ impl<T> EventLoop<T> {
         if !self.ready.is_empty() || self.is_stopping() {
             return Ok(self.plan_busy_turn(forced));
         }
+        if matches!(self.clock, Clock::Monotonic) && self.policy.looks_first() {
+            return Ok(Plan::Look);
+        }
+        self.plan_wait(driver)
+    }
+
+    /// Nothing is ready.
+    fn plan_wait<D: Driver<T>>(&self, driver: &mut D) -> Result<Plan, D::Error> {
         match (&self.clock, self.next_deadline()) {
             (_, None) => Ok(Plan::Wait {
                 timeout: None,
@@ -417,6 +425,20 @@ impl<T> EventLoop<T> {
                     timeout: Some(timeout.min(LONGEST_WAIT)),
                     now,
                 })
+            }
+        }
+    }
+
+    fn carry_out<D: Driver<T>>(&self, plan: Plan, driver: &mut D) -> Result<Collected, D::Error> {
+        match plan {
+            Plan::Skip { now } => Ok(Collected {
+                now,
+                is_idle: false,
+            }),
+            Plan::PollNow | Plan::Look => self.wait_and_collect(driver, Some(Duration::ZERO)),
+            Plan::Wait { timeout, now } => {
+                driver.begin_wait(now);
+                self.wait_and_collect(driver, timeout)
             }
         }
     }

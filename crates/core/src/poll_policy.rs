@@ -1,4 +1,5 @@
-//! When a turn that has ready work asks the kernel for I/O.
+//! When a turn that has ready work asks the kernel for I/O, and when one that has none looks before
+//! it waits.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -10,6 +11,9 @@ const LONGEST_SKIP: Duration = Duration::from_micros(50);
 
 /// Where there was an event there are often more: so many turns after it poll.
 const TURNS_AFTER_EVENT: u32 = 16;
+
+/// A turn in so many, at least, looks before it waits.
+const LONGEST_REST: u32 = 63;
 
 /// Decides which turns of a busy loop poll. A turn without ready work always does.
 ///
@@ -25,6 +29,10 @@ pub(crate) struct PollPolicy {
     forced_turns: Cell<u32>,
     /// When the last poll was, on the monotonic clock.
     last_poll: Cell<Instant>,
+    /// How many waits from now begin without a look.
+    rest: Cell<u32>,
+    /// How many will do so when the next look finds nothing, before it is raised.
+    next_rest: Cell<u32>,
 }
 
 impl PollPolicy {
@@ -33,6 +41,38 @@ impl PollPolicy {
             every_turn,
             forced_turns: Cell::new(0),
             last_poll: Cell::new(Instant::ZERO),
+            rest: Cell::new(LONGEST_REST),
+            next_rest: Cell::new(LONGEST_REST),
+        }
+    }
+
+    /// Whether a turn that is about to wait looks for events first.
+    ///
+    /// A wait costs more than a look, even when it need not last: it needs the time until the next
+    /// deadline, of which the kernel makes another; it tells wakers; and a driver may have to let
+    /// go of a lock for it. So a loop whose events are there before it asks for them had better
+    /// look, and one that goes to sleep between them had better not. The last looks tell which it is.
+    #[inline]
+    pub(crate) fn looks_first(&self) -> bool {
+        match self.rest.get() {
+            0 => true,
+            rest => {
+                self.rest.set(rest - 1);
+                false
+            }
+        }
+    }
+
+    /// What such a look came to. Two of three must find something for it to pay.
+    #[inline]
+    pub(crate) fn looked(&self, found: bool) {
+        let next = self.next_rest.get();
+        if found {
+            self.next_rest.set(next / 2);
+        } else {
+            let next = (4 * next + 3).min(LONGEST_REST);
+            self.rest.set(next);
+            self.next_rest.set(next);
         }
     }
 

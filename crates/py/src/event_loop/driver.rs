@@ -10,8 +10,8 @@ use ferrio_inspect::{Counters, Doing, Heartbeat};
 use super::recorder::Recorder;
 use super::{Entry, EventLoop};
 use crate::ffi::{
-    Context, Object, Outcome, Own, Raised, This, in_daemon_thread, released, sys, text,
-    thread_number, thread_state_address,
+    Context, Object, Outcome, Own, Raised, This, in_daemon_thread, may_others_want_interpreter,
+    released, sys, text, thread_number, thread_state_address,
 };
 use crate::future::Watcher;
 use crate::handle::{Handle, describe_callback, only_ordinary};
@@ -132,7 +132,16 @@ impl Driver<Entry> for Run<'_> {
         // Who has what it waited for, and then waits for the interpreter, is blocked.
         let heartbeat = &self.event_loop.value().record.heartbeat;
         // Threads are told of their jobs when they can have the interpreter.
-        match self.event_loop.take_announcement() {
+        let announcement = self.event_loop.take_announcement();
+        if timeout == Some(Duration::ZERO)
+            && announcement.is_none()
+            && !may_others_want_interpreter()
+        {
+            let looked = wait();
+            heartbeat.begin(Doing::Turn, 0);
+            return looked;
+        }
+        match announcement {
             Some(shared) => released(|| {
                 shared.announce();
                 let waited = wait();

@@ -92,8 +92,8 @@ pub(crate) use socket_object::{
 pub(crate) use stepped::{Stepped, stepped};
 use threads::guard_optional;
 pub(crate) use threads::{
-    attached, guard, guard_status, has_other_threads, is_finalizing, recursive, released,
-    thread_id, thread_number, thread_state_address,
+    attached, guard, guard_status, has_other_threads, is_finalizing, may_others_want_interpreter,
+    recursive, released, thread_id, thread_number, thread_state_address,
 };
 pub(crate) use tls::{FreshBytes, MemoryBio, SslSocket, build_window, learn_tls_types};
 pub(crate) use type_builder::{TypeBuilder, set_metaclass};

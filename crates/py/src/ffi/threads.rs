@@ -125,6 +125,19 @@ pub(crate) fn has_other_threads() -> bool {
     }
 }
 
+/// Whether some thread may be waiting for the interpreter, or be about to: another one of this
+/// interpreter, or one of another interpreter, which may share its lock.
+///
+/// A thread that is just being made may be missed, once.
+#[inline]
+pub(crate) fn may_others_want_interpreter() -> bool {
+    // SAFETY: asks for the first of a list that is never empty while a thread runs, and for the next
+    // of what that gave, which lives as long as its threads: one of them is this one.
+    let is_alone =
+        unsafe { sys::PyInterpreterState_Next(sys::PyInterpreterState_Head()).is_null() };
+    !is_alone || has_other_threads()
+}
+
 /// Whether the interpreter is going down: no stack can be extracted any more, and a daemon thread
 /// that lets go of the interpreter will not have it again.
 pub(crate) fn is_finalizing() -> bool {
