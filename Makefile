@@ -151,6 +151,10 @@ bench-price: need-rust .venv/bench-$(PYTHON)/wheel.stamp ## Measure what it cost
 bench-detection: need-rust .venv/bench-$(PYTHON)/wheel.stamp ## See how soon the watchdog names five kinds of blocks (BENCH="--tries 20")
 	@.venv/bench-$(PYTHON)/bin/python benchmarks/detection.py $(BENCH)
 
+.PHONY: bench-fairness
+bench-fairness: need-rust .venv/bench-$(PYTHON)/wheel.stamp ## See that descriptors, tasks and timers get their turns beside one another (BENCH="--first")
+	@.venv/bench-$(PYTHON)/bin/python benchmarks/fairness.py $(BENCH)
+
 .PHONY: bench-healthy
 bench-healthy: need-rust .venv/bench-$(PYTHON)/wheel.stamp ## See that the watchdog leaves a loaded service alone on a noisy machine (BENCH="--minutes 2")
 	@.venv/bench-$(PYTHON)/bin/python benchmarks/healthy.py $(BENCH)

@@ -15,6 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import cases.echo
+import fairness
 import run
 from harness import echo, record, schedule
 from harness.bars import INSTALLED, Bar, read_bars
@@ -633,3 +634,25 @@ def test_a_recorded_failure_has_no_traceback():
     )
     assert essence(failure) == "server has ended: NotImplementedError: none"
     assert essence("server said nothing") == "server said nothing"
+
+
+def test_what_is_fair():
+    fair = fairness.Turns(0.9, 0.6, 60_000.0, 20_000.0)
+    assert fair.is_fair
+    assert not fair._replace(share_of_descriptor=0.4).is_fair
+    assert not fair._replace(share_of_tasks=0.4).is_fair
+    assert not fair._replace(late_ns=71_000.0).is_fair
+    assert fairness.Chain(960, 0).is_fair
+    assert not fairness.Chain(940, 0).is_fair
+    assert not fairness.Chain(960, 1).is_fair
+
+
+def test_fairness_is_measured_on_a_loop(capsys):
+    # Whether it is fair is the machine's matter.
+    fairness.measure("asyncio", ASYNCIO, 0.1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0].strip() for line in lines] == [
+        "asyncio",
+        *(f"{tasks} tasks" for tasks in fairness.TASKS),
+        "timers of 1 ms",
+    ]
