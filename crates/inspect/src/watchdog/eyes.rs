@@ -80,3 +80,10 @@ pub struct RunTime {
     /// The time that it could have run and did not, as far as that is over.
     pub delay: Duration,
 }
+
+impl RunTime {
+    /// How much of the time since `before` is accounted for.
+    pub(super) fn since(self, before: RunTime) -> Duration {
+        self.cpu.saturating_sub(before.cpu) + self.delay.saturating_sub(before.delay)
+    }
+}

@@ -21,8 +21,8 @@ pub(super) struct Span {
     excused: Duration,
     first: Option<RunTime>,
     last: Option<RunTime>,
-    /// When the thread's run time was last seen to change.
-    moved: Duration,
+    /// Up to when all of the thread's time is in its run time, or else it slept.
+    accounted: Duration,
 }
 
 impl Span {
@@ -33,7 +33,7 @@ impl Span {
             excused: Duration::ZERO,
             first: run_time,
             last: run_time,
-            moved: now,
+            accounted: now,
         }
     }
 
@@ -41,11 +41,16 @@ impl Span {
     pub(super) fn go_on(&mut self, now: Duration, late: Duration, run_time: Option<RunTime>) {
         // Before it began nobody was kept from anything.
         self.excused += late.min(now.saturating_sub(self.seen));
-        self.seen = now;
         if run_time != self.last {
+            // It has had a processor since the last look, but perhaps long ago: when the watchdog
+            // comes late, the thread may be waiting again since then.
+            self.accounted = match (self.last, run_time) {
+                (Some(before), Some(after)) => now.min(self.seen + after.since(before)),
+                _ => now,
+            };
             self.last = run_time;
-            self.moved = now;
         }
+        self.seen = now;
     }
 
     /// How long it has been going on.
@@ -65,7 +70,7 @@ impl Span {
         };
         let mut delay = last.delay.saturating_sub(first.delay);
         // The kernel counts a delay when it is over.
-        let still = self.seen.saturating_sub(self.moved);
+        let still = self.seen.saturating_sub(self.accounted);
         if still > COUNTED_AFTER && eyes.is_runnable(thread) {
             delay += still;
         }

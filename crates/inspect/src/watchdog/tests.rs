@@ -292,6 +292,53 @@ fn a_delay_that_is_not_over_counts_too() {
     assert_eq!(scene.reports().len(), 2);
 }
 
+/// The watchdog, too, waits for a processor, and comes `gap` later than it wanted. Meanwhile the
+/// loop's thread had waited for `delay`, and run a little, and then waited again or slept.
+fn comes_late(gap: Duration, delay: Duration, runnable: bool) -> Scene {
+    let mut scene = Scene::new();
+    scene.eyes.run_time = Some(RunTime::default());
+    scene.begin(Doing::Step, 7);
+    scene.pass(ms(20));
+    scene.eyes.run_time = Some(RunTime { cpu: ms(1), delay });
+    scene.eyes.runnable = runnable;
+    scene.eyes.own_delay += gap;
+    scene.pause(gap);
+    scene
+}
+
+#[test]
+fn a_late_watchdog_finds_a_thread_that_waits_for_a_processor_again() {
+    let mut scene = comes_late(ms(900), ms(400), true);
+    scene.idle();
+    assert!(scene.reports().is_empty());
+    assert_eq!(scene.desk.counters().descheduled, 1);
+}
+
+#[test]
+fn a_late_watchdog_finds_a_thread_that_sleeps() {
+    let mut scene = comes_late(ms(900), ms(400), false);
+    scene.idle();
+    assert_eq!(scene.reports().len(), 2);
+    assert_eq!(scene.desk.counters().descheduled, 0);
+}
+
+#[test]
+fn a_late_watchdog_finds_a_thread_that_runs() {
+    let mut scene = Scene::new();
+    scene.eyes.run_time = Some(RunTime::default());
+    scene.begin(Doing::Step, 7);
+    scene.pass(ms(20));
+    scene.eyes.run_time = Some(RunTime {
+        cpu: ms(595),
+        delay: ms(300),
+    });
+    scene.eyes.runnable = true;
+    scene.eyes.own_delay += ms(900);
+    scene.pause(ms(900));
+    scene.idle();
+    assert_eq!(scene.reports().len(), 2);
+}
+
 #[test]
 fn a_busy_machine_does_not_hide_a_block() {
     let mut scene = Scene::new();
