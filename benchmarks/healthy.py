@@ -68,7 +68,7 @@ def main() -> int:
         f"reports: {len(reports)}"
     )
     for report in reports:
-        print(f"  {report['message']}")
+        print(f"  {report['message']} (the watchdog was late by {report['watchdog_delay']:.3f} s)")
     return int(bool(reports))
 
 
