@@ -17,6 +17,7 @@ FIRST_LINE = re.compile(
 )
 LAST_LINE = re.compile(r"(?m)^.*: the loop was blocked for \d\.\d{3} s by task Task-1 ")
 
+# A block that nobody is to hear of.
 SLEEPS = """
 async def main():
     await asyncio.sleep(0)
@@ -24,29 +25,45 @@ async def main():
     await asyncio.sleep(0.05)
 """
 
+# Blocks until one of them was told of from its beginning to its end. On a machine that is busy with
+# other things the watchdog may not come to look at the first.
+TOLD = """
+def is_told():
+    return any(
+        block.over and block.number >= 4 and block.cause == "syscall:clock_nanosleep"
+        for block in ferrio.watchdog.recent_blocks()
+    )
+
+async def main():
+    while not is_told():
+        await asyncio.sleep(0)
+        time.sleep(0.5)
+        await asyncio.sleep(0.05)
+"""
+
 
 def test_a_report_is_on_standard_error_with_its_stack(tmp_path):
-    outcome = run(tmp_path, SLEEPS + "ferrio.run(main(), watchdog=0.05)", env={})
+    outcome = run(tmp_path, TOLD + "ferrio.run(main(), watchdog=0.05)", env={})
     assert outcome.exit_code == 0, outcome
     assert outcome.output == ""
-    # At 50, 100, 200 and 400 ms, and at the end.
-    assert len(FIRST_LINE.findall(outcome.errors)) == 4, outcome
-    assert len(LAST_LINE.findall(outcome.errors)) == 1, outcome
+    assert FIRST_LINE.search(outcome.errors), outcome
+    assert LAST_LINE.search(outcome.errors), outcome
     assert "    time.sleep(0.5)\n" in outcome.errors
     assert re.search(r'(?m)^    File ".*program\.py", line \d+, in main$', outcome.errors)
 
 
 def test_back_off_and_the_closing_line(tmp_path):
-    outcome = run(tmp_path, SLEEPS + "ferrio.run(main(), watchdog=0.05)")
-    reports = outcome.reports
-    assert [report["number"] for report in reports] == [1, 2, 3, 4, 5], outcome
-    assert [report["over"] for report in reports] == [False] * 4 + [True]
-    assert {report["block"] for report in reports} == {1}
+    outcome = run(tmp_path, TOLD + "ferrio.run(main(), watchdog=0.05)")
+    block = next(report["block"] for report in outcome.reports if report["number"] >= 4)
+    reports = [report for report in outcome.reports if report["block"] == block]
+    assert [report["number"] for report in reports] == list(range(1, len(reports) + 1)), outcome
+    assert [report["over"] for report in reports] == [False] * (len(reports) - 1) + [True]
     seconds = [report["seconds"] for report in reports]
     assert seconds == sorted(seconds)
-    for report, due in zip(reports, [0.05, 0.1, 0.2, 0.4], strict=False):
-        assert report["seconds"] >= due
-    assert 0.4 < seconds[-1] <= 0.6
+    # Those before the last one at 50, 100, 200 and 400 ms, or later.
+    for number, at in enumerate(seconds[:-1]):
+        assert at >= 0.05 * 2**number, outcome
+    assert seconds[-1] > 0.4
     assert outcome.errors == ""
 
 
@@ -54,8 +71,9 @@ def test_back_off_and_the_closing_line(tmp_path):
 def test_the_environment_asks_for_it(value, tmp_path):
     path = str(tmp_path / "reports.jsonl")
     env = {"FERRIO_WATCHDOG": value, "FERRIO_WATCHDOG_FILE": path}
-    outcome = run(tmp_path, SLEEPS + "ferrio.run(main())", env=env)
-    assert outcome.reports, outcome
+    outcome = run(tmp_path, TOLD + "ferrio.run(main())", env=env)
+    assert outcome.exit_code == 0, outcome
+    assert {report["threshold"] for report in outcome.reports} == {0.05}, outcome
 
 
 def test_it_is_off_unless_asked(tmp_path):
@@ -139,38 +157,49 @@ def test_on_block_is_called_during_the_block_in_a_thread_of_its_own(tmp_path):
         """
         import threading
 
-        seen = []
+        seen, blocks = [], []
 
         def told(block):
             here = threading.current_thread()
             seen.append((block, time.monotonic(), here is main_thread, here.name))
 
+        def sleep():
+            begun = time.monotonic()
+            time.sleep(0.3)
+            blocks.append((begun, time.monotonic()))
+
+        def during_a_block():
+            for one in seen:
+                if one[0].cause == "syscall:clock_nanosleep":
+                    for begun, ended in blocks:
+                        if begun < one[1] < ended:
+                            return one, begun
+            return None
+
         async def main():
             stop = ferrio.on_block(told)
-            begun = time.monotonic()
-            await until(lambda: seen, lambda: time.sleep(0.3))
+            await until(during_a_block, sleep)
             await until(lambda: seen[-1][0].over)
             stop()
             stop()
-            count = len(seen)
-            await until(lambda: len(ferrio.watchdog.recent_blocks()) > 1, lambda: time.sleep(0.2))
+            count, last = len(seen), ferrio.watchdog.recent_blocks()[-1].id
+            await until(lambda: ferrio.watchdog.recent_blocks()[-1].id > last, sleep)
             await asyncio.sleep(0.05)
             assert len(seen) == count
-            return begun
 
         main_thread = threading.current_thread()
         before = threading.enumerate()
-        begun = ferrio.run(main(), watchdog=0.05)
-        block, at, is_main, name = seen[0]
+        ferrio.run(main(), watchdog=0.05)
+        (block, at, is_main, name), begun = during_a_block()
         assert not is_main and name == "ferrio-python", name
-        assert begun < block.detected_at <= at < block.began_at + 0.3, (begun, block, at)
-        assert block.site.function.endswith("<lambda>") and str(block.site) in block.message
+        assert begun < block.detected_at <= at, (begun, block, at)
+        assert block.site.function == "sleep" and str(block.site) in block.message
         assert block.task == "Task-1" and block.coroutine == "main" and block.function is None
-        assert block.cause == "syscall:clock_nanosleep" and block.thread == os.getpid()
-        assert block.stack[-1] == block.site and block.number == 1 and not block.over
+        assert block.thread == os.getpid()
+        assert block.stack[-1] == block.site and not block.over
         assert block.text.startswith(block.message + "\\n")
-        assert [told[0].number for told in seen if told[0].id == block.id] == [1, 2, 3, 4][:len(
-            [told for told in seen if told[0].id == block.id])]
+        numbers = [told[0].number for told in seen if told[0].id == block.id]
+        assert numbers == list(range(1, len(numbers) + 1))
         assert threading.enumerate() == before
         """,
     )
@@ -215,7 +244,7 @@ def test_the_logger_hears_of_it_during_the_block(tmp_path):
         """
         import logging
 
-        records = []
+        records, blocks = [], []
 
         class Handler(logging.Handler):
             def emit(self, record):
@@ -223,20 +252,25 @@ def test_the_logger_hears_of_it_during_the_block(tmp_path):
 
         logging.getLogger("ferrio").addHandler(Handler())
 
-        async def main():
-            ended = []
-            def block():
-                time.sleep(0.3)
-                ended.append(time.monotonic())
-            await until(lambda: records, block)
-            return ended[-1]
+        def block():
+            begun = time.monotonic()
+            time.sleep(0.3)
+            blocks.append((begun, time.monotonic()))
 
-        ended = ferrio.run(main(), watchdog=0.05)
-        record, at = records[0]
-        assert at < ended
+        def during_a_block():
+            for record, at in records:
+                if any(begun < at < ended for begun, ended in blocks):
+                    return record
+            return None
+
+        async def main():
+            await until(during_a_block, block)
+
+        ferrio.run(main(), watchdog=0.05)
+        record = during_a_block()
         assert record.name == "ferrio.watchdog" and record.levelno == logging.WARNING
         assert record.threadName == "ferrio-python"
-        assert record.getMessage().startswith(reports()[0]["message"])
+        assert any(record.getMessage().startswith(report["message"]) for report in reports())
         """,
     )
     assert outcome.exit_code == 0, outcome
@@ -247,26 +281,30 @@ def test_blocks_are_counted_by_place_and_do_not_flood_the_log(tmp_path):
     outcome = run(
         tmp_path,
         """
-        async def main():
-            for _ in range(60):
-                time.sleep(0.006)
-                await asyncio.sleep(0.003)
+        def block():
+            time.sleep(0.006)
 
+        def places():
+            return [each for each in ferrio.blocks() if each.site and each.site.function == "block"]
+
+        async def main():
+            await until(lambda: any(each.count > 60 for each in places()), block)
+
+        begun = time.monotonic()
         ferrio.run(main(), watchdog=0.002)
-        (place, *others) = [block for block in ferrio.blocks() if block.site.function == "main"]
-        assert not others
-        assert place.count > 20, place
-        assert place.longest >= 0.002 and place.total > 20 * 0.002, place
-        # The last of them may have been over before it was seen why.
-        assert place.cause in ("syscall:clock_nanosleep", "unknown"), place
-        print(place.count)
+        (place,) = places()
+        assert place.longest >= 0.002 and place.total > 60 * 0.002, place
+        # It may have been over before it was seen why, or begun to wait for a processor.
+        assert place.cause in ("syscall:clock_nanosleep", "unknown", "descheduled"), place
+        print(time.monotonic() - begun)
         """,
         env={},
     )
     assert outcome.exit_code == 0, outcome
-    blocks = [line for line in outcome.errors.splitlines() if "has been blocked" in line]
+    blocks = [line for line in outcome.errors.splitlines() if "in block: the loop has been" in line]
     # Four in a second.
-    assert 0 < len(blocks) < 30, outcome
+    assert 0 < len(blocks) < 5 + 4 * float(outcome.output), outcome
+    assert len(blocks) < 60
 
 
 def test_two_loops_in_two_threads(tmp_path):
@@ -327,9 +365,12 @@ def test_nothing_of_it_is_there_when_the_process_forks(tmp_path):
     outcome = run(
         tmp_path,
         """
+        def told_of():
+            return {report["block"] for report in reports() if report["process"] == os.getpid()}
+
         async def block():
-            have = len(reports())
-            await until(lambda: len(reports()) > have, lambda: time.sleep(0.15))
+            have = told_of()
+            await until(lambda: told_of() - have, lambda: time.sleep(0.15))
 
         async def main():
             await block()
@@ -347,7 +388,7 @@ def test_nothing_of_it_is_there_when_the_process_forks(tmp_path):
             assert ferrio.blocks() == []
             asyncio._set_running_loop(None)
             ferrio.run(block(), watchdog=0.05)
-            assert len(ferrio.blocks()) == 1
+            assert ferrio.blocks()
             return 0
 
         ferrio.run(main(), watchdog=0.05)
@@ -362,9 +403,12 @@ def test_it_is_there_again_in_the_next_run(tmp_path):
     outcome = run(
         tmp_path,
         """
+        def told_of():
+            return {report["block"] for report in reports()}
+
         async def main():
-            have = len(reports())
-            await until(lambda: len(reports()) > have, lambda: time.sleep(0.15))
+            have = told_of()
+            await until(lambda: told_of() - have, lambda: time.sleep(0.15))
 
         ferrio.run(main(), watchdog=0.05)
         pid = os.fork()
@@ -434,34 +478,44 @@ def test_a_callback_that_does_not_return_keeps_nobody_from_ending(tmp_path):
 
 
 UNASKED = """
+def is_told():
+    blocks = ferrio.watchdog.recent_blocks()
+    return any(block.cause == "syscall:clock_nanosleep" for block in blocks)
+
 async def main():
-    await asyncio.sleep(0)
-    time.sleep(0.6)
-    await asyncio.sleep(0.02)
-    print(len(ferrio.watchdog.recent_blocks()), flush=True)
+    for _ in range(tries):
+        await asyncio.sleep(0)
+        time.sleep(0.6)
+        await asyncio.sleep(0.02)
+        if is_told():
+            break
+    print(is_told(), flush=True)
     sys.exit(7)
 asyncio.run(main())
 """
+# For those that are to hear of it, however long that takes, and for the others.
+UNASKED_AND_TOLD = "tries = 50\n" + UNASKED
+UNASKED_ONCE = "tries = 1\n" + UNASKED
 
 COMMAND = ("-m", "ferrio")
 
 
 def test_the_command_says_nothing_on_a_pipe(tmp_path):
-    outcome = run(tmp_path, UNASKED, command=COMMAND, env={})
-    assert (outcome.exit_code, outcome.output, outcome.errors) == (7, "1\n", "")
+    outcome = run(tmp_path, UNASKED_AND_TOLD, command=COMMAND, env={})
+    assert (outcome.exit_code, outcome.output, outcome.errors) == (7, "True\n", "")
 
 
 def test_the_command_writes_to_the_file(tmp_path):
-    outcome = run(tmp_path, UNASKED, command=COMMAND)
-    assert (outcome.exit_code, outcome.output, outcome.errors) == (7, "1\n", "")
+    outcome = run(tmp_path, UNASKED_AND_TOLD, command=COMMAND)
+    assert (outcome.exit_code, outcome.output, outcome.errors) == (7, "True\n", "")
     assert outcome.reports[0]["threshold"] == 0.25
 
 
 def test_the_command_writes_to_a_terminal(tmp_path):
     ours, theirs = pty.openpty()
     try:
-        outcome = run(tmp_path, UNASKED, command=COMMAND, env={}, stderr=theirs)
-        assert (outcome.exit_code, outcome.output) == (7, "1\n")
+        outcome = run(tmp_path, UNASKED_AND_TOLD, command=COMMAND, env={}, stderr=theirs)
+        assert (outcome.exit_code, outcome.output) == (7, "True\n")
         assert FIRST_LINE.search(os.read(ours, 65536).decode().replace("\r\n", "\n"))
     finally:
         os.close(ours)
@@ -474,15 +528,15 @@ import logging
 logging.getLogger("ferrio").addHandler(logging.StreamHandler())
 logging.getLogger().addHandler(logging.FileHandler("root.log"))
 """
-    outcome = run(tmp_path, program + UNASKED, command=COMMAND, env={})
-    assert (outcome.exit_code, outcome.output) == (7, "1\n")
+    outcome = run(tmp_path, program + UNASKED_AND_TOLD, command=COMMAND, env={})
+    assert (outcome.exit_code, outcome.output) == (7, "True\n")
     assert FIRST_LINE.search(outcome.errors)
 
 
 def test_the_root_logger_alone_is_not_prepared_for_it(tmp_path):
     program = "import logging; logging.basicConfig()\n"
-    outcome = run(tmp_path, program + UNASKED, command=COMMAND, env={})
-    assert (outcome.exit_code, outcome.output, outcome.errors) == (7, "1\n", "")
+    outcome = run(tmp_path, program + UNASKED_AND_TOLD, command=COMMAND, env={})
+    assert (outcome.exit_code, outcome.output, outcome.errors) == (7, "True\n", "")
 
 
 @pytest.mark.parametrize(
@@ -492,14 +546,15 @@ def test_the_root_logger_alone_is_not_prepared_for_it(tmp_path):
 @pytest.mark.parametrize("call", ["asyncio.run(main())", "ferrio.run(main(), watchdog=0.05)"])
 def test_the_command_can_be_silenced(command, env, call, tmp_path):
     env = {**env, "FERRIO_WATCHDOG_FILE": str(tmp_path / "reports.jsonl")}
-    program = UNASKED.replace("asyncio.run(main())", call)
+    program = UNASKED_ONCE.replace("asyncio.run(main())", call)
     outcome = run(tmp_path, program, command=command, env=env)
-    assert (outcome.exit_code, outcome.output, outcome.errors) == (7, "0\n", "")
+    assert (outcome.exit_code, outcome.output, outcome.errors) == (7, "False\n", "")
     assert outcome.reports == []
 
 
 def test_a_program_that_asks_is_told_under_the_command_too(tmp_path):
-    program = UNASKED.replace("asyncio.run(main())", "ferrio.run(main(), watchdog=0.05)")
+    call = "ferrio.run(main(), watchdog=0.05)"
+    program = UNASKED_AND_TOLD.replace("asyncio.run(main())", call)
     outcome = run(tmp_path, program, command=COMMAND, env={})
     assert FIRST_LINE.search(outcome.errors), outcome
 
@@ -523,13 +578,13 @@ if __name__ == "__main__":
 
 def test_a_file_that_cannot_be_written_is_told_of(tmp_path):
     env = {"FERRIO_WATCHDOG_FILE": str(tmp_path / "nowhere" / "reports.jsonl")}
-    outcome = run(tmp_path, SLEEPS + "ferrio.run(main(), watchdog=0.05)", env=env)
+    outcome = run(tmp_path, TOLD + "ferrio.run(main(), watchdog=0.05)", env=env)
     assert outcome.exit_code == 0
     assert "nowhere/reports.jsonl cannot be written: No such file" in outcome.errors
 
 
 def test_without_standard_error_there_is_nothing_to_say_it_on(tmp_path):
-    program = SLEEPS + "os.close(2)\nferrio.run(main(), watchdog=0.05)\nprint('done')"
+    program = TOLD + "os.close(2)\nferrio.run(main(), watchdog=0.05)\nprint('done')"
     outcome = run(tmp_path, program, env={})
     assert (outcome.exit_code, outcome.output) == (0, "done\n"), outcome
 
@@ -539,15 +594,19 @@ def test_the_native_threads_take_no_signals(tmp_path):
     outcome = run(
         tmp_path,
         """
-        async def main():
-            await asyncio.sleep(0.1)
+        def threads():
             for thread in os.listdir("/proc/self/task"):
                 with open(f"/proc/self/task/{thread}/status") as file:
                     status = dict(line.split(":", 1) for line in file)
                 name, blocked = status["Name"].strip(), int(status["SigBlk"], 16)
-                print(name.startswith("ferrio"), bool(blocked & 1 << 14))
+                yield name.startswith("ferrio"), bool(blocked & 1 << 14)
+
+        async def main():
+            # They get their names when they have begun.
+            await until(lambda: sum(is_ours for is_ours, _ in threads()) == 2)
+            print(sorted(threads()))
 
         ferrio.run(main(), watchdog=0.05)
         """,
     )
-    assert sorted(outcome.output.split("\n")) == ["", "False False", "True True", "True True"]
+    assert outcome.output == "[(False, False), (True, True), (True, True)]\n", outcome
