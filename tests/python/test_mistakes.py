@@ -41,17 +41,21 @@ def inspected(directory, name):
 
 def test_a_blocking_call():
     name = "blocking_call.py"
-    code, output, errors = run(name, FERRIO_WATCHDOG="100ms")
-    assert (code, output) == (0, "9\n")
-    told = re.search(
+    closing = place(name, "time.sleep(0.4)") + r" in fetch_price: the loop was blocked for \d\.\d"
+
+    def errors_of_a_run():
+        code, output, errors = run(name, FERRIO_WATCHDOG="100ms")
+        assert (code, output) == (0, "9\n")
+        # On a busy machine the watchdog may come too late to see anything of it.
+        return errors if re.search(closing, errors) else None
+
+    errors = eventually(errors_of_a_run)
+    assert re.search(
         place(name, "time.sleep(0.4)") + r" in fetch_price: the loop has been blocked for "
-        r"0\.\d{3} s by task Task-2 \(cause: (\S+)\)\n    time\.sleep\(0\.4\)\n",
+        r"\d\.\d{3} s by task Task-2 \(cause: syscall:clock_nanosleep\)\n"
+        r"    time\.sleep\(0\.4\)\n",
         errors,
-    )
-    assert told, errors
-    assert told[1] == "syscall:clock_nanosleep"
-    closing = place(name, "time.sleep(0.4)") + r" in fetch_price: the loop was blocked for 0\.\d"
-    assert re.search(closing, errors)
+    ), errors
 
 
 def test_a_forgotten_await():
@@ -102,7 +106,7 @@ def test_a_lock_acquired_twice():
     assert re.search(
         r"deadlock: a task waits for itself\n"
         r"  task 1 Task-1 \(main\) waits for lock <asyncio\.locks\.Lock object at \w+ \[locked\]>, "
-        r"which it has itself, since 0\.\d s, at .*double_lock\.py:14 in deposit; made at ",
+        r"which it has itself, since \d+\.\d s, at .*double_lock\.py:14 in deposit; made at ",
         errors,
     ), errors
     assert "DeadlockError: deadlock: a task waits for itself" in errors

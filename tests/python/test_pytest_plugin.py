@@ -21,8 +21,23 @@ with contextlib.suppress(OSError):
 
 
 async def blocks():
-    await asyncio.sleep(0)
-    time.sleep(0.3)  # the culprit
+    threshold = asyncio.get_running_loop()._threshold()
+    is_looked_for = threshold is not None and threshold < 0.3
+    before = {block.id for block in ferrio.watchdog.recent_blocks()}
+
+    def is_told():
+        return any(
+            block.id not in before and block.cause == "syscall:clock_nanosleep"
+            for block in ferrio.watchdog.recent_blocks()
+        )
+
+    while True:
+        await asyncio.sleep(0)
+        time.sleep(0.3)  # the culprit
+        await asyncio.sleep(0.01)
+        # On a busy machine the watchdog may not come to look at the first.
+        if is_told() or not is_looked_for:
+            return
 
 
 async def waits():
@@ -38,7 +53,7 @@ def loop():
     loop.close()
 """
 
-LINE = 1 + TESTS.splitlines().index("    time.sleep(0.3)  # the culprit")
+LINE = 1 + TESTS.splitlines().index("        time.sleep(0.3)  # the culprit")
 
 
 def run_pytest(directory, tests, *arguments, ini="", command=("-m", "pytest")):

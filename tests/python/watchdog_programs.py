@@ -16,7 +16,8 @@ with contextlib.suppress(OSError):
 
 
 def reports():
-    with contextlib.suppress(FileNotFoundError), open(os.environ["FERRIO_WATCHDOG_FILE"]) as file:
+    path = os.environ.get("FERRIO_WATCHDOG_FILE", "")
+    with contextlib.suppress(FileNotFoundError), open(path) as file:
         return [json.loads(line) for line in file if line.endswith("\\n")]
     return []
 
