@@ -43,8 +43,20 @@ def look_at(program, *, after=AFTER, at=None):
     ``program`` calls ``started()`` when everything is ready, and then goes to its mark. Once it has
     been looked at, the event ``ended`` is set and the list that ``started`` returned is not empty.
     ``at`` is a function and a line in the place of the mark.
+
+    Where others have the processors the thread may not come on, or whoever looks may come when it
+    has left its mark: then it is run and looked at again.
     """
     function, line = at or (program.__qualname__, marked_lines(program)[0])
+    for _again in range(50):
+        frames, cause, detail = look_once(program, function, line, after)
+        is_there = any(frame[1] == function for frame in frames[:2] if len(frame) == 3)
+        if is_there and cause not in ("descheduled", "unknown"):
+            break
+    return frames, cause, detail
+
+
+def look_once(program, function, line, after):
     identity, looked, ready, ended = [], [], threading.Event(), threading.Event()
     going, go = os.pipe()
 
@@ -497,7 +509,23 @@ def look(block):
     seen = _ferrio._look_at_thread(*identity, "none", 0, 0.1, 0.1, go)
     looked.append(True)
     thread.join()
+    os.close(going)
+    os.close(go)
+    looked.clear()
     return seen
+
+def look_when_it_sleeps():
+    # A busy machine may keep it from that.
+    for _again in range(50):
+        frames, cause, _detail = look(sleep)
+        if cause != "descheduled":
+            break
+    assert cause == "syscall:clock_nanosleep", cause
+    return frames
+
+def sleep():
+    while not looked:
+        time.sleep(0.5)
 
 def loop():
     while not looked:
@@ -505,26 +533,26 @@ def loop():
 
 looked = []
 if sys.argv[1] == "late":
-    frames, cause, _detail = look(lambda: time.sleep(0.5))
-    assert cause == "syscall:clock_nanosleep", cause
+    frames = look_when_it_sleeps()
     assert isinstance(frames, list), frames
-    looked.clear()
 seccomp.refuse({"x86_64": 310, "aarch64": 270}[os.uname().machine], errno.EPERM)
 frames, cause, _detail = look(loop)
 # A busy machine may keep it from running, which is seen all the same.
 assert cause in ("unknown", "descheduled"), cause
 assert isinstance(frames, str), frames
-looked.clear()
-frames, cause, _detail = look(lambda: time.sleep(0.5))
-assert cause == "syscall:clock_nanosleep", cause
+frames = look_when_it_sleeps()
 assert isinstance(frames, str), frames
 lock = threading.Lock()
 lock.acquire()
-threading.Timer(0.5, lock.release).start()
+def release():
+    while not looked:
+        time.sleep(0.01)
+    lock.release()
+threading.Thread(target=release).start()
 frames, cause, _detail = look(lock.acquire)
 # Whether it is the interpreter that is waited for cannot be told, but where its lock is known.
 is_known = sys.argv[1] == "late" and sys.version_info < (3, 12)
-assert cause == ("syscall:futex" if is_known else "unknown"), cause
+assert cause in ("syscall:futex" if is_known else "unknown", "descheduled"), cause
 print("seen")
 """
 
