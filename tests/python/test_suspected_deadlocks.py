@@ -1,31 +1,15 @@
 """Tasks that wait for queues, events and the like that only they know; timeouts from elsewhere."""
 
 import asyncio
-import functools
 import re
-import subprocess
 import sys
 
 import pytest
 
 import ferrio
-from watch import warnings_of
+from deadlock_programs import LIBRARIES, run_alone, told, until
 
-LIBRARIES = pytest.mark.parametrize("library", [asyncio, ferrio], ids=["asyncio's", "ferrio's"])
-
-
-@pytest.fixture
-def told(caplog):
-    """The messages of the logger ``ferrio.deadlock``."""
-    return functools.partial(warnings_of, "ferrio.deadlock", caplog)
-
-
-async def until(condition, seconds=30):
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    while not condition():
-        assert loop.time() < end, "in vain"
-        await ferrio.sleep(0.05)
+__all__ = ["told"]
 
 
 def run_stuck(told, make, library, words=None):
@@ -37,8 +21,6 @@ def run_stuck(told, make, library, words=None):
             asyncio.create_task(function(), name=name) for name, function in make(library).items()
         ]
         started = asyncio.get_running_loop().time()
-        await ferrio.sleep(0.4)
-        assert told() == []
         await until(told)
         assert asyncio.get_running_loop().time() - started > 0.9
         for task in tasks:
@@ -362,7 +344,7 @@ NEEDS_WAIT_FOR = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("library", [asyncio, ferrio], ids=["asyncio's", "ferrio's"])
+@LIBRARIES
 @NEEDS_WAIT_FOR
 def test_strict_mode_leaves_a_wait_for_its_timeout(told, library):
     async def main():
@@ -478,9 +460,9 @@ import asyncio, signal
 import ferrio
 
 async def main():
+    print("ready", flush=True)
     {waits}
 
-signal.setitimer(signal.ITIMER_REAL, {seconds})
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 try:
     ferrio.run(main())
@@ -489,24 +471,15 @@ except KeyboardInterrupt:
 """
 
 
-def run_alone(waits, seconds):
-    program = ALONE.format(waits=waits, seconds=seconds)
-    outcome = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
-    )
-    assert outcome.returncode == 0, outcome.stderr
-    return outcome.stderr
-
-
 @pytest.mark.parametrize("library", ["asyncio", "ferrio"])
 def test_nothing_can_wake_is_told_at_once_and_once(library):
-    message = run_alone(f"await {library}.Event().wait()", 0.4)
-    assert message.startswith("deadlock: 1 task waits and nothing can wake the loop")
+    program = ALONE.format(waits=f"await {library}.Event().wait()")
     # The look that comes a second later has nothing to add.
-    longer = run_alone(f"await {library}.Event().wait()", 2.5)
-    assert longer.count("deadlock") == 1
+    message = run_alone(program, until="deadlock", seconds=2)
+    assert message.startswith("deadlock: 1 task waits and nothing can wake the loop")
+    assert message.count("deadlock") == 1
 
 
 def test_a_timer_beside_the_look_may_wake_it():
     waits = "asyncio.get_running_loop().call_later(30, print); await ferrio.Event().wait()"
-    assert run_alone(waits, 0.4) == ""
+    assert run_alone(ALONE.format(waits=waits), seconds=0.4) == ""
