@@ -77,7 +77,7 @@ def test_a_slow_topic_is_given_up_and_the_others_are_summarized(with_service):
         loop = asyncio.get_running_loop()
         started = loop.time()
         await running.client.summarize([*quick, "slow one"])
-        assert 1.4 <= loop.time() - started < 15
+        assert running.summary_timeout - 0.1 <= loop.time() - started < 15
         await running.client.summarize(quick)
 
     with_service(scenario)

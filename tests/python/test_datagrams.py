@@ -5,6 +5,7 @@ import contextvars
 import errno
 import fcntl
 import os
+import re
 import resource
 import select
 import socket
@@ -296,7 +297,9 @@ def test_debug_mode_names_slow_callbacks(loop, endpoints, logged):
     protocol.on_datagram = lambda data, addr: time.sleep(0.1)
     peer.sendto(b"", transport.get_extra_info("sockname"))
     run_until(loop, lambda: protocol.datagrams)
-    assert any("took 0.1" in message for message in logged.texts())
+    texts = "\n".join(logged.texts())
+    # Others may have taken long as well.
+    assert any(float(took) >= 0.1 for took in re.findall(r" took (\d+\.\d+)", texts)), texts
 
 
 # Sending

@@ -567,7 +567,7 @@ def test_another_thread_frees_what_it_drops_at_once(loop):
     class Last:
         def __del__(self):
             inside.set()
-            assert done.wait(20)
+            assert done.wait(60)
 
     def chain(length, last):
         for _ in range(length):
@@ -584,7 +584,7 @@ def test_another_thread_frees_what_it_drops_at_once(loop):
     thread = threading.Thread(target=deep.clear)
     thread.start()
     try:
-        assert inside.wait(20)
+        assert inside.wait(60)
         short = Short()
         reference = weakref.ref(short)
         other = chain(3, short)

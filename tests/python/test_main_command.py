@@ -322,9 +322,9 @@ def test_threads_are_joined_and_output_is_flushed_at_the_end(directory):
         directory,
         "app.py",
         """
-        import threading, time, sys
+        import threading
         def work():
-            time.sleep(0.1)
+            threading.main_thread().join()
             print("thread done", end="")
         threading.Thread(target=work).start()
         print("main done", end=" ")

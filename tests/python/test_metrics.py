@@ -69,30 +69,32 @@ class TestTime:
 
     def test_a_wait_is_none(self):
         async def main():
-            before = numbers_of_the_loop()
-            await asyncio.sleep(0.05)
-            return before, numbers_of_the_loop()
+            before, begun = numbers_of_the_loop(), time.monotonic()
+            # Where something else runs at first there is little left to wait for.
+            async with asyncio.timeout(60):
+                while numbers_of_the_loop()["waiting"] - before["waiting"] < 0.04:
+                    await asyncio.sleep(0.05)
+            passed = time.monotonic() - begun
+            return before, numbers_of_the_loop(), passed
 
-        before, after = run(main)
-        waited = after["waiting"] - before["waiting"]
-        assert waited >= 0.04
+        before, after, passed = run(main)
         # Whatever the machine was busy with: all of the time is one or the other.
-        together = waited + after["busy"] - before["busy"]
-        assert together >= 0.05
+        together = after["waiting"] - before["waiting"] + after["busy"] - before["busy"]
+        assert together >= passed - 0.001
 
     def test_a_loop_without_timers_waits_too(self):
         async def main():
             loop = asyncio.get_running_loop()
-            woken = loop.create_future()
-            before = numbers_of_the_loop()
-            timer = threading.Timer(0.05, loop.call_soon_threadsafe, [woken.set_result, None])
-            timer.start()
-            await woken
-            timer.join()
-            return before, numbers_of_the_loop()
+            before, end = numbers_of_the_loop(), time.monotonic() + 60
+            while numbers_of_the_loop()["waiting"] - before["waiting"] < 0.03:
+                assert time.monotonic() < end
+                woken = loop.create_future()
+                timer = threading.Timer(0.05, loop.call_soon_threadsafe, [woken.set_result, None])
+                timer.start()
+                await woken
+                timer.join()
 
-        before, after = run(main)
-        assert after["waiting"] - before["waiting"] >= 0.03
+        run(main)
 
     def test_lateness_of_timers(self):
         async def main():
@@ -111,9 +113,10 @@ class TestTime:
     def test_a_deadline_long_ago_is_no_lateness(self):
         async def main():
             loop = asyncio.get_running_loop()
+            # Before the turn begins, whose time is the loop's.
+            begun = time.monotonic()
             await asyncio.sleep(0)
             called = loop.create_future()
-            begun = time.monotonic()
             loop.call_at(0, called.set_result, None)
             await called
             return time.monotonic() - begun, numbers_of_the_loop()["timer_lateness"]["longest"]
@@ -365,7 +368,8 @@ class TestTraffic:
     def test_accepts_that_fail(self, monkeypatch):
         async def main():
             loop = asyncio.get_running_loop()
-            loop.set_exception_handler(lambda loop, context: None)
+            reports = []
+            loop.set_exception_handler(lambda loop, context: reports.append(context))
             server = await loop.create_server(Sink, "127.0.0.1", 0)
             async with server:
                 failed = numbers_of_the_loop()["accept_failures"]
@@ -376,10 +380,10 @@ class TestTraffic:
                 finally:
                     limit()
                 client.close()
-            return failed, numbers_of_the_loop()["accept_failures"]
+            return numbers_of_the_loop()["accept_failures"] - failed, len(reports)
 
-        before, after = run(main)
-        assert after == before + 1
+        failures, reported = run(main)
+        assert failures == reported > 0
 
 
 def lower_the_limit_of_descriptors():

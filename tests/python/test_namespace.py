@@ -89,7 +89,7 @@ def test_a_program_written_for_asyncio_works_with_the_import_changed():
             group.create_task(consume(queue, results))
             for item in (1, 2, None):
                 await queue.put(item)
-        async with ferrio.timeout(5):
+        async with ferrio.timeout(60):
             results += await ferrio.gather(ferrio.sleep(0, 3), ferrio.to_thread(int, "4"))
         with pytest.raises(ferrio.TimeoutError):
             await ferrio.wait_for(ferrio.Event().wait(), 0.001)

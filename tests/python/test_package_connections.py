@@ -52,7 +52,7 @@ def unused_port():
 async def exchange(protocol, data=b"hello"):
     """Send data and wait until it has come back."""
     protocol.transport.write(data)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(protocol.received) < len(data):
             await asyncio.sleep(0.001)
     assert protocol.received == data
@@ -404,9 +404,12 @@ def test_cancelled_at_any_point_the_socket_is_closed_once(loop, implementation, 
             turns = 0
             while not await cancel_after(turns):
                 turns += 1
-                assert turns < 200
+                if turns > 100:
+                    # The kernel is late with what it has to deliver.
+                    await asyncio.sleep(0.001)
+                assert turns < 2_000
             # The client's sockets are gone; the server hears of it when it polls next.
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while set(open_descriptors()) - set(before):
                     await asyncio.sleep(0.001)
 

@@ -191,7 +191,8 @@ class TestRunning:
         started = time.monotonic()
         loop.call_later(0.02, setattr, loop, "offset", 1000)
         loop.run_until_complete(asyncio.sleep(500))
-        assert time.monotonic() - started < 5
+        # Of the 500 seconds that its clock says.
+        assert time.monotonic() - started < 100
         loop.close()
 
     def test_attributes_can_be_replaced(self, loop):
@@ -518,7 +519,9 @@ class TestDebugMode:
             transport, _ = await loop.create_connection(
                 asyncio.Protocol, *server.sockets[0].getsockname()
             )
-            await asyncio.sleep(0.01)
+            async with asyncio.timeout(60):
+                while not any("got a new" in each.getMessage() for each in records.records):
+                    await asyncio.sleep(0.001)
             server.close()
             transport.close()
             await asyncio.sleep(0.01)

@@ -41,7 +41,7 @@ def recording(made, kind=Recorder):
 
 
 async def until(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -507,7 +507,7 @@ def test_a_task_factory_that_raises(loop, implementation, reports):
         await until(lambda: len(reports))
         loop.set_task_factory(None)
         assert isinstance(reports.take()[0]["exception"], LookupError)
-        client.settimeout(10)
+        client.settimeout(60)
         assert client.recv(1) == b""
         client.close()
         server.close()

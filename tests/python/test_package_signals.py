@@ -56,10 +56,10 @@ def test_a_signal_wakes_the_loop(loop):
     thread = threading.Timer(0.05, send)
     thread.start()
     started = time.monotonic()
-    limit = loop.call_later(10, loop.stop)
+    limit = loop.call_later(60, loop.stop)
     loop.run_forever()
     limit.cancel()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 50
     thread.join()
     loop.remove_signal_handler(signal.SIGUSR1)
 
@@ -71,13 +71,13 @@ def test_a_signal_that_a_thread_blocked_in_c_gets(loop):
     worker = threading.Thread(target=release.wait)
     worker.start()
     loop.call_soon(signal.pthread_kill, worker.ident, signal.SIGUSR1)
-    limit = loop.call_later(10, loop.stop)
+    limit = loop.call_later(60, loop.stop)
     started = time.monotonic()
     loop.run_forever()
     limit.cancel()
     release.set()
     worker.join()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 50
     loop.remove_signal_handler(signal.SIGUSR1)
 
 
@@ -103,7 +103,7 @@ def test_several_signals(loop):
         assert process.returncode == 0
         send(signal.SIGUSR1)
         send(signal.SIGUSR2)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(set(seen)) < 3:
                 await asyncio.sleep(0.001)
         for number in set(seen):
@@ -146,7 +146,7 @@ def test_a_handler_of_the_signal_module_still_runs(loop):
     previous = signal.signal(signal.SIGUSR1, lambda *_: (seen.append(1), loop.stop()))
     try:
         loop.call_soon(send)
-        limit = loop.call_later(10, loop.stop)
+        limit = loop.call_later(60, loop.stop)
         loop.run_forever()
         limit.cancel()
         assert seen == [1]
@@ -211,7 +211,7 @@ def test_on_a_closed_loop(loop):
 def test_control_c_while_the_loop_waits(loop):
     threading.Timer(0.05, send, [signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt):
-        loop.run_until_complete(asyncio.sleep(0.3))
+        loop.run_until_complete(asyncio.sleep(1000))
 
     async def rest():
         # The sleep that was under way is still there, as with asyncio.

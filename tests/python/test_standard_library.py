@@ -131,15 +131,22 @@ class TestWait:
         assert loop.run_until_complete(main()) == (set(), True)
         run_until_idle(loop)
 
-    def test_as_completed(self, loop):
+    def test_as_completed(self, clocked_loop):
+        loop = clocked_loop
+
         async def main():
-            delays = (0.003, 0.001, 0.002)
+            delays = (3, 1, 2)
             return [
                 await each
                 for each in asyncio.as_completed([give(delay, delay) for delay in delays])
             ]
 
-        assert loop.run_until_complete(main()) == [0.001, 0.002, 0.003]
+        task = loop.create_task(main())
+        for _ in range(3):
+            run_until_idle(loop)
+            loop.advance(1)
+        run_until_idle(loop)
+        assert task.result() == [1, 2, 3]
 
 
 class TestTimeouts:

@@ -352,7 +352,8 @@ def test_short_timers_are_not_rounded_to_milliseconds(loop, implementation):
     elapsed = []
 
     async def main():
-        for _ in range(100):
+        # On a busy machine it may take more of them.
+        while len(elapsed) < 100 or (min(elapsed) >= 0.0008 and len(elapsed) < 10_000):
             before = time.perf_counter()
             await asyncio.sleep(0.0002)
             elapsed.append(time.perf_counter() - before)
