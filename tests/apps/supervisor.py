@@ -272,7 +272,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGABRT)
         try:
-            process.wait(3)
+            process.wait(15)
         except subprocess.TimeoutExpired:
             pass
     try:

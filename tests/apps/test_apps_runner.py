@@ -100,7 +100,7 @@ def sample(place: Path, **options: object) -> tuple[Library, Supervisor, Supervi
         "leave_out": {"left_out": "for a test"},
         # The plugin of the ferrio that is installed would not find itself in the one that is none.
         "environment": {"MARK": str(place / "mark"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-        "test_seconds": 5,
+        "test_seconds": 10,
     }
     library = Library("sample", "sample", "1", "", **(usual | options))
     installation = Installation(
@@ -134,7 +134,7 @@ def test_a_suite_is_run_to_its_end_in_spite_of_what_happens(place: Path) -> None
     }
     assert not run.problems
     texts = {test.rpartition("::")[2]: one.text for test, one in run.outcomes.items()}
-    assert texts["test_hangs"] == "not finished after 5 s"
+    assert texts["test_hangs"] == "not finished after 10 s"
     assert texts["test_crashes"] == "the process ended with -6"
     assert "at the end" in texts["test_fixture_fails_at_the_end"]
     assert run.loops().keys() == {"asyncio"}
@@ -217,7 +217,7 @@ def test_a_process_that_does_not_end_tells_why(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a test leaves a child behind that multiprocessing waits for."""
-    monkeypatch.setattr("supervisor.SECONDS_TO_START", 10)
+    monkeypatch.setattr("supervisor.SECONDS_TO_START", 20)
     (place / "suite" / "test_sample.py").write_text(
         "import multiprocessing, time\n"
         "def test_leaves_a_child():\n"
@@ -227,7 +227,7 @@ def test_a_process_that_does_not_end_tells_why(
     run = on_asyncio.run()
     assert run.count(PASSED) == 1
     (problem,) = (problem for problem in run.problems if "outside of any test" in problem)
-    assert problem.startswith("not finished after 10 s, with children: ")
+    assert problem.startswith("not finished after 20 s, with children: ")
     assert "multiprocessing" in problem
     assert "_exit_function" in (place / "logs" / "asyncio.log").read_text()
 

@@ -120,7 +120,9 @@ def top(service, terminal):
 
 
 def test_it_shows_the_process(top, service):
-    screen = top.see("41 tasks", f"process {service.pid}", "loop 1", "busy", "app.py:6 worker")
+    screen = top.see(
+        "41 tasks", f"process {service.pid}", "loop 1", "busy", "app.py:6 worker", "q quit"
+    )
     lines = screen.splitlines()
     assert len(lines) == 30
     assert "q quit" in lines[-1]
@@ -181,14 +183,12 @@ def test_quitting_gives_the_terminal_back(top, key):
 
 def test_a_blocked_loop_is_shown_while_it_is_blocked(top, service):
     service.say("block")
-    screen = top.see("app.py:9 in block", "task Task-1")
-    assert "worker-3" in screen
+    top.see("app.py:9 in block", "task Task-1", "worker-3")
 
 
 def test_the_end_of_the_process_is_shown(top, service):
     service.say("")
-    screen = top.see(f"Process {service.pid} has ended.")
-    assert "worker-3" in screen
+    top.see(f"Process {service.pid} has ended.", "worker-3")
     top.type("q")
     screen = top.see("exit=0")
     assert f"Process {service.pid} has ended." in screen

@@ -94,8 +94,9 @@ def test_a_storm_of_cancellations(run, chance):
         assert log.count("end") <= started
         assert not lock.locked()
         # Nothing else is left; what `shield` protected ends by itself.
-        await asyncio.sleep(0.05)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+        async with asyncio.timeout(60):
+            while asyncio.all_tasks() != {asyncio.current_task()}:
+                await asyncio.sleep(0.001)
 
     run(main())
 
@@ -136,7 +137,8 @@ def test_signals_arrive_in_the_middle_of_everything(run, chance):
         try:
             reader, writer = await echo_to_self()
             ends = loop.time() + 2
-            while loop.time() < ends:
+            while loop.time() < ends or signals <= 100:
+                assert loop.time() < ends + 60, signals
                 writer.write(b"x" * 5_000)
                 assert await reader.readexactly(5_000) == b"x" * 5_000
                 await asyncio.sleep(chance.random() / 200)
@@ -145,7 +147,6 @@ def test_signals_arrive_in_the_middle_of_everything(run, chance):
             loop.remove_signal_handler(signal.SIGALRM)
         writer.close()
         await writer.wait_closed()
-        assert signals > 100
 
     async def echo_to_self():
         async def echo(reader, writer):

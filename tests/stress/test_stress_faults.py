@@ -78,8 +78,11 @@ def test_two_thousand_clients_that_take_their_time(loop):
             writer.write(b"!quick\r\n\r\n")
             assert await reader.read() == b"quick\r\n\r\n"
             writer.close()
-        # The server gives up on all of them in time.
-        assert await asyncio.gather(*[reader.read() for reader, _ in slow]) == [b""] * clients
+        # The server gives up on all of them in time. Where this takes longer than that, letters
+        # come for which it has no ears any more: a reset.
+        answers = [reader.read() for reader, _ in slow]
+        for answer in await asyncio.gather(*answers, return_exceptions=True):
+            assert answer == b"" or isinstance(answer, ConnectionResetError)
         for _, writer in slow:
             writer.close()
         server.close()

@@ -80,7 +80,7 @@ class Chromium:
     def _end(self):
         self._process.terminate()
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -138,7 +138,7 @@ class Chromium:
         except RuntimeError:
             return None
 
-    def wait_for(self, expression, timeout=20):
+    def wait_for(self, expression, timeout=60):
         """Wait until a JavaScript expression is true; return its value.
 
         It may fail until then: the page may not be there yet.

@@ -40,7 +40,7 @@ impl Served {
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).expect("a connection");
-        let timeout = Some(Duration::from_secs(20));
+        let timeout = Some(Duration::from_secs(60));
         stream.set_read_timeout(timeout).expect("a timeout");
         stream
     }
