@@ -12,27 +12,12 @@ import weakref
 import pytest
 
 import ferrio
+from awaitables import raises, returns
 from turns import run_turn, run_turns, run_until_idle
 
+pytest_plugins = ["library_fixtures"]
+
 BOTH_WAYS = sys.version_info >= (3, 13)
-
-
-@pytest.fixture(params=[asyncio, ferrio], ids=["asyncio's", "ferrio's"])
-def library(request):
-    """The module that ``as_completed`` is taken from; each runs on either loop."""
-    return request.param
-
-
-async def returns(value, turns=0):
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    return value
-
-
-async def raises(exception, turns=0):
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    raise exception
 
 
 class TestPlainIteration:

@@ -15,17 +15,7 @@ import pytest
 import ferrio
 from turns import run_turns
 
-
-@pytest.fixture(params=[asyncio, ferrio], ids=["asyncio's", "ferrio's"])
-def library(request):
-    """The module that the names are taken from; each runs on either loop."""
-    return request.param
-
-
-@pytest.fixture(params=["asyncio.Task", "ferrio.Task"])
-def task_class(request):
-    """What drives the coroutines."""
-    return {"asyncio.Task": asyncio.Task, "ferrio.Task": ferrio.Task}[request.param]
+pytest_plugins = ["library_fixtures"]
 
 
 def functions(library):

@@ -12,12 +12,7 @@ import pytest
 
 import ferrio
 
-
-@pytest.fixture(params=[asyncio, ferrio], ids=["asyncio's", "ferrio's"])
-def library(request):
-    """The module that the names are taken from; each runs on either loop."""
-    return request.param
-
+pytest_plugins = ["library_fixtures"]
 
 NAMES = ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore")
 

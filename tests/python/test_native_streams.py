@@ -17,11 +17,7 @@ from ferrio import _ferrio, natives
 from package_support import tls_contexts
 from tls_peer import HOSTNAME
 
-
-@pytest.fixture(params=[asyncio, ferrio], ids=["asyncio's", "ferrio's"])
-def library(request):
-    """The module that the names are taken from; each runs on either loop."""
-    return request.param
+pytest_plugins = ["library_fixtures"]
 
 
 def mixin_of(library):

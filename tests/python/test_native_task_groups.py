@@ -13,30 +13,14 @@ import pytest
 
 import ferrio
 
+pytest_plugins = ["library_fixtures"]
+
 # Since 3.13 a group that raises leaves the number of requests to cancel its parent as it was, and
 # has the parent cancelled anew if there are any.
 KEEPS_CANCEL_COUNT = (
     "cancelling"
     in getattr(asyncio.TaskGroup, "_aexit", asyncio.TaskGroup.__aexit__).__code__.co_names
 )
-
-
-@pytest.fixture(params=[asyncio, ferrio], ids=["asyncio's", "ferrio's"])
-def library(request):
-    """The module that the names are taken from; each runs on either loop."""
-    return request.param
-
-
-@pytest.fixture(params=["asyncio.Task", "ferrio.Task"])
-def task_class(request):
-    """What the parents are."""
-    return {"asyncio.Task": asyncio.Task, "ferrio.Task": ferrio.Task}[request.param]
-
-
-@pytest.fixture
-def run(loop, task_class):
-    """Run a coroutine in a task of the class at hand."""
-    return lambda coroutine: loop.run_until_complete(task_class(coroutine, loop=loop))
 
 
 async def returning(value):

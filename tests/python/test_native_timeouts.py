@@ -12,23 +12,7 @@ import pytest
 
 import ferrio
 
-
-@pytest.fixture(params=[asyncio, ferrio], ids=["asyncio's", "ferrio's"])
-def library(request):
-    """The module that the names are taken from; each runs on either loop."""
-    return request.param
-
-
-@pytest.fixture(params=["asyncio.Task", "ferrio.Task"])
-def task_class(request):
-    """What the timeouts' tasks are."""
-    return {"asyncio.Task": asyncio.Task, "ferrio.Task": ferrio.Task}[request.param]
-
-
-@pytest.fixture
-def run(loop, task_class):
-    """Run a coroutine in a task of the class at hand."""
-    return lambda coroutine: loop.run_until_complete(task_class(coroutine, loop=loop))
+pytest_plugins = ["library_fixtures"]
 
 
 def test_identity(library):

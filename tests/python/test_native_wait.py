@@ -11,25 +11,10 @@ import weakref
 import pytest
 
 import ferrio
+from awaitables import raises, returns
 from turns import run_turn, run_turns, run_until_idle
 
-
-@pytest.fixture(params=[asyncio, ferrio], ids=["asyncio's", "ferrio's"])
-def library(request):
-    """The module that the functions are taken from; each runs on either loop."""
-    return request.param
-
-
-async def returns(value, turns=0):
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    return value
-
-
-async def raises(exception, turns=0):
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    raise exception
+pytest_plugins = ["library_fixtures"]
 
 
 @contextlib.contextmanager

@@ -5,7 +5,8 @@
 //! twelve cycles, and borrowing something for a moment is just that: raise, look, lower. Here 32 bits
 //! are loaded, which any store before can answer, and 64 are stored, which answers any load. The
 //! upper half of a count is zero on these versions, whatever the object: immortal ones have all
-//! bits of the lower half.
+//! bits of the lower half. Where it is like that says the build script, by
+//! `cfg(narrow_reference_counts)`.
 
 use super::sys;
 
@@ -15,14 +16,7 @@ use super::sys;
 /// * `object` is alive.
 #[inline]
 pub(super) unsafe fn raise(object: *mut sys::PyObject) {
-    #[cfg(all(
-        Py_3_12,
-        not(Py_3_14),
-        not(Py_GIL_DISABLED),
-        not(py_sys_config = "Py_REF_DEBUG"),
-        target_pointer_width = "64",
-        target_endian = "little"
-    ))]
+    #[cfg(narrow_reference_counts)]
     // SAFETY: a live object, whose count is these 64 bits.
     unsafe {
         let place = &raw mut (*object).ob_refcnt;
@@ -31,14 +25,7 @@ pub(super) unsafe fn raise(object: *mut sys::PyObject) {
             place.cast::<u64>().write(raised.into());
         }
     }
-    #[cfg(not(all(
-        Py_3_12,
-        not(Py_3_14),
-        not(Py_GIL_DISABLED),
-        not(py_sys_config = "Py_REF_DEBUG"),
-        target_pointer_width = "64",
-        target_endian = "little"
-    )))]
+    #[cfg(not(narrow_reference_counts))]
     // SAFETY: by the caller's word.
     unsafe {
         sys::Py_INCREF(object);
@@ -51,14 +38,7 @@ pub(super) unsafe fn raise(object: *mut sys::PyObject) {
 /// * The reference is the caller's, who does not use it any more.
 #[inline]
 pub(super) unsafe fn lower(object: *mut sys::PyObject) {
-    #[cfg(all(
-        Py_3_12,
-        not(Py_3_14),
-        not(Py_GIL_DISABLED),
-        not(py_sys_config = "Py_REF_DEBUG"),
-        target_pointer_width = "64",
-        target_endian = "little"
-    ))]
+    #[cfg(narrow_reference_counts)]
     // SAFETY: a live object, whose count is these 64 bits; without references it is freed.
     unsafe {
         unsafe extern "C" {
@@ -75,14 +55,7 @@ pub(super) unsafe fn lower(object: *mut sys::PyObject) {
             _Py_Dealloc(object);
         }
     }
-    #[cfg(not(all(
-        Py_3_12,
-        not(Py_3_14),
-        not(Py_GIL_DISABLED),
-        not(py_sys_config = "Py_REF_DEBUG"),
-        target_pointer_width = "64",
-        target_endian = "little"
-    )))]
+    #[cfg(not(narrow_reference_counts))]
     // SAFETY: by the caller's word.
     unsafe {
         sys::Py_DECREF(object);
