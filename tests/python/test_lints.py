@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import gc
+import os
 import re
 import subprocess
 import sys
@@ -312,7 +313,7 @@ def test_a_run_that_cleans_up_is_silent(told):
     assert told() == []
 
 
-PROGRAM = """
+SWALLOWS = """
 import asyncio, ferrio
 
 async def swallows():
@@ -326,24 +327,27 @@ async def main():
     await ferrio.sleep(0)
     task.cancel()
     await task
-
-ferrio.run(main())
 """
+
+PROGRAM = f"{SWALLOWS}\nferrio.run(main())\n"
+
+
+def run_python(*arguments, cwd=None, environment=os.environ):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
 
 
 @pytest.mark.parametrize("how", ["off", "on", "error"])
 def test_the_command_line(how):
     options = {"off": (), "on": (), "error": ("-W", "error::RuntimeWarning")}[how]
-    environment = {"FERRIO_LINTS": "0"} if how == "off" else {}
-    import os
-
-    outcome = subprocess.run(
-        [sys.executable, *options, "-c", PROGRAM],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    environment = os.environ | ({"FERRIO_LINTS": "0"} if how == "off" else {})
+    outcome = run_python(*options, "-c", PROGRAM, environment=environment)
     if how == "off":
         assert (outcome.returncode, outcome.stderr) == (0, "")
     elif how == "on":
@@ -613,8 +617,6 @@ def test_a_subprocess_that_has_ended(told, closing_loop):
 
 
 def test_pipes_and_datagrams_that_are_open_when_the_loop_is_closed(told, closing_loop):
-    import os
-
     read, write = os.pipe()
 
     async def main():
@@ -657,79 +659,37 @@ BY_NAME = "error::ferrio.LifecycleWarning"
 @pytest.mark.parametrize("attached", [False, True], ids=["-W filter", "-Wfilter"])
 def test_python_m_ferrio_takes_the_category_by_its_name(attached):
     option = [f"-W{BY_NAME}"] if attached else ["-W", BY_NAME]
-    outcome = subprocess.run(
-        [sys.executable, "-m", "ferrio", *option, "-c", PROGRAM],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    outcome = run_python("-m", "ferrio", *option, "-c", PROGRAM)
     assert outcome.returncode == 1
     assert "ferrio.lints.LifecycleWarning: swallowed-cancellation: task 2 " in outcome.stderr
 
 
 def test_python_m_ferrio_goes_on_without_a_filter_that_means_nothing():
-    outcome = subprocess.run(
-        [sys.executable, "-m", "ferrio", "-W", "error::no.Such", "-c", "print('runs')"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    outcome = run_python("-m", "ferrio", "-W", "error::no.Such", "-c", "print('runs')")
     assert (outcome.returncode, outcome.stdout) == (0, "runs\n")
     assert outcome.stderr.startswith("Invalid -W option ignored: ")
 
 
 @pytest.mark.parametrize("how", ["-W", "PYTHONWARNINGS"])
 def test_plain_python_cannot_be_given_the_name(how):
-    import os
-
     options = ["-W", BY_NAME] if how == "-W" else []
     environment = os.environ | ({"PYTHONWARNINGS": BY_NAME} if how == "PYTHONWARNINGS" else {})
     # What is there can be imported so early, unlike what is installed.
     environment.pop("PYTHONPATH", None)
-    outcome = subprocess.run(
-        [sys.executable, *options, "-c", PROGRAM],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    outcome = run_python(*options, "-c", PROGRAM, environment=environment)
     # As docs/tasks.md says.
     assert outcome.returncode == 0
     assert "Invalid -W option ignored: invalid module name: 'ferrio'" in outcome.stderr
 
 
 def test_pythonwarnings_takes_the_base():
-    import os
-
-    outcome = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env=os.environ | {"PYTHONWARNINGS": "error::RuntimeWarning"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    environment = os.environ | {"PYTHONWARNINGS": "error::RuntimeWarning"}
+    outcome = run_python("-c", PROGRAM, environment=environment)
     assert outcome.returncode == 1
     assert "LifecycleWarning: swallowed-cancellation" in outcome.stderr
 
 
-SUITE = """
-import asyncio, ferrio
-
-async def swallows():
-    try:
-        await ferrio.sleep(50)
-    except asyncio.CancelledError:
-        pass
-
-async def main():
-    task = asyncio.create_task(swallows())
-    await ferrio.sleep(0)
-    task.cancel()
-    await task
-
-def test_it():
-    ferrio.run(main())
-"""
+SUITE = f"{SWALLOWS}\ndef test_it():\n    ferrio.run(main())\n"
 
 
 @pytest.mark.parametrize("how", ["nothing", "ini", "-W"])
@@ -738,13 +698,7 @@ def test_pytests_filters_take_the_category_by_its_name(tmp_path, how):
     filters = f"filterwarnings =\n    {BY_NAME}\n" if how == "ini" else ""
     (tmp_path / "pytest.ini").write_text(f"[pytest]\n{filters}")
     options = ["-W", BY_NAME] if how == "-W" else []
-    outcome = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    outcome = run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", *options, cwd=tmp_path)
     assert outcome.returncode == (0 if how == "nothing" else 1), outcome.stdout
     # The log has it anyway: without a filter that means it, it is no warning.
     told = "LifecycleWarning: swallowed-cancellation" in outcome.stdout
