@@ -16,10 +16,10 @@ fn main() {
 /// `src/ffi/reference_count.rs`.
 fn has_narrow_reference_counts() -> bool {
     let python = pyo3_build_config::get();
-    let version = (python.version.major, python.version.minor);
+    let version = (python.version().major, python.version().minor);
     let counts_otherwise = [BuildFlag::Py_GIL_DISABLED, BuildFlag::Py_REF_DEBUG]
         .iter()
-        .any(|flag| python.build_flags.0.contains(flag));
+        .any(|flag| python.build_flags().0.contains(flag));
     let target_is =
         |what, value| env::var(format!("CARGO_CFG_TARGET_{what}")).as_deref() == Ok(value);
     ((3, 12)..(3, 14)).contains(&version)

@@ -46,20 +46,46 @@ const END_OF_ATTRIBUTES: sys::PyGetSetDef = sys::PyGetSetDef {
 };
 
 impl Method {
+    /// One with as many arguments as the flags say, none of them by keyword.
+    fn plain(
+        name: &'static CStr,
+        function: sys::PyCFunction,
+        flags: c_int,
+        doc: &'static CStr,
+    ) -> Method {
+        Method(sys::PyMethodDef {
+            ml_name: name.as_ptr(),
+            ml_meth: sys::PyMethodDefPointer {
+                PyCFunction: function,
+            },
+            ml_flags: flags,
+            ml_doc: doc.as_ptr(),
+        })
+    }
+
+    /// One that looks at its arguments itself.
+    fn of_any(
+        name: &'static CStr,
+        function: sys::PyCFunctionFastWithKeywords,
+        doc: &'static CStr,
+    ) -> Method {
+        Method(sys::PyMethodDef {
+            ml_name: name.as_ptr(),
+            ml_meth: sys::PyMethodDefPointer {
+                PyCFunctionFastWithKeywords: function,
+            },
+            ml_flags: sys::METH_FASTCALL | sys::METH_KEYWORDS,
+            ml_doc: doc.as_ptr(),
+        })
+    }
+
     /// A method without arguments.
     pub(crate) fn no_arguments<T, F>(name: &'static CStr, _body: F, doc: &'static CStr) -> Method
     where
         T: Native,
         F: Fn(This<'_, T>) -> Outcome<Object> + Copy + 'static,
     {
-        Method(sys::PyMethodDef {
-            ml_name: name.as_ptr(),
-            ml_meth: sys::PyMethodDefPointer {
-                PyCFunction: no_arguments::<T, F>,
-            },
-            ml_flags: sys::METH_NOARGS,
-            ml_doc: doc.as_ptr(),
-        })
+        Method::plain(name, no_arguments::<T, F>, sys::METH_NOARGS, doc)
     }
 
     /// A method with one positional argument.
@@ -68,14 +94,7 @@ impl Method {
         T: Native,
         F: Fn(This<'_, T>, &Object) -> Outcome<Object> + Copy + 'static,
     {
-        Method(sys::PyMethodDef {
-            ml_name: name.as_ptr(),
-            ml_meth: sys::PyMethodDefPointer {
-                PyCFunction: one_argument::<T, F>,
-            },
-            ml_flags: sys::METH_O,
-            ml_doc: doc.as_ptr(),
-        })
+        Method::plain(name, one_argument::<T, F>, sys::METH_O, doc)
     }
 
     /// A method with one argument, by position or by its name; `_names` gives the method's and
@@ -91,14 +110,7 @@ impl Method {
         N: Fn() -> (&'static str, &'static CStr) + Copy + 'static,
         F: Fn(This<'_, T>, &Object) -> Outcome<Object> + Copy + 'static,
     {
-        Method(sys::PyMethodDef {
-            ml_name: name.as_ptr(),
-            ml_meth: sys::PyMethodDefPointer {
-                PyCFunctionFastWithKeywords: named_argument::<T, N, F>,
-            },
-            ml_flags: sys::METH_FASTCALL | sys::METH_KEYWORDS,
-            ml_doc: doc.as_ptr(),
-        })
+        Method::of_any(name, named_argument::<T, N, F>, doc)
     }
 
     /// A method with any arguments, positional and by keyword.
@@ -107,14 +119,7 @@ impl Method {
         T: Native,
         F: Fn(This<'_, T>, Arguments<'_>) -> Outcome<Object> + Copy + 'static,
     {
-        Method(sys::PyMethodDef {
-            ml_name: name.as_ptr(),
-            ml_meth: sys::PyMethodDefPointer {
-                PyCFunctionFastWithKeywords: any_arguments::<T, F>,
-            },
-            ml_flags: sys::METH_FASTCALL | sys::METH_KEYWORDS,
-            ml_doc: doc.as_ptr(),
-        })
+        Method::of_any(name, any_arguments::<T, F>, doc)
     }
 
     /// Takes the place of the method that CPython would make of a slot of the same name.
@@ -125,14 +130,12 @@ impl Method {
 
     /// `__class_getitem__`, which makes `Type[int]` a generic alias.
     pub(crate) fn class_getitem() -> Method {
-        Method(sys::PyMethodDef {
-            ml_name: c"__class_getitem__".as_ptr(),
-            ml_meth: sys::PyMethodDefPointer {
-                PyCFunction: sys::Py_GenericAlias,
-            },
-            ml_flags: sys::METH_O | sys::METH_CLASS,
-            ml_doc: c"Return a generic alias of the type, for annotations.".as_ptr(),
-        })
+        Method::plain(
+            c"__class_getitem__",
+            sys::Py_GenericAlias,
+            sys::METH_O | sys::METH_CLASS,
+            c"Return a generic alias of the type, for annotations.",
+        )
     }
 
     /// A function of the module.
@@ -140,14 +143,7 @@ impl Method {
     where
         F: Fn(Arguments<'_>) -> Outcome<Object> + Copy + 'static,
     {
-        Method(sys::PyMethodDef {
-            ml_name: name.as_ptr(),
-            ml_meth: sys::PyMethodDefPointer {
-                PyCFunctionFastWithKeywords: function::<F>,
-            },
-            ml_flags: sys::METH_FASTCALL | sys::METH_KEYWORDS,
-            ml_doc: doc.as_ptr(),
-        })
+        Method::of_any(name, function::<F>, doc)
     }
 }
 
