@@ -42,6 +42,19 @@ async def close(*protocols):
         await protocol.lost
 
 
+async def check_refusal(call, arguments, error, message):
+    """``call`` takes a protocol factory and these arguments, ``sock`` being what makes the socket,
+    and raises the error with a text that begins like this."""
+    made = arguments | ({"sock": arguments["sock"]()} if "sock" in arguments else {})
+    try:
+        with pytest.raises(error) as caught:
+            await call(Recorder, **made)
+        assert str(caught.value).startswith(message)
+    finally:
+        if "sock" in made:
+            made["sock"].close()
+
+
 def tls_contexts():
     """Return contexts of a server and of a client that trusts it as "localhost"."""
     import test

@@ -96,4 +96,27 @@ class PipeConnection:
         run_until(self.loop, lambda: self.transport._pipe is None)
 
 
-__all__ = ["READABLE", "TIMEOUT", "WRITABLE", "Pipe", "PipeConnection", "run_until"]
+def pipe_connections(loop: Any, make_pipe: Any, make_protocol: Any, method: str) -> Any:
+    """For a fixture: what makes transports, which are closed when the test ends."""
+    connections = []
+
+    def connect(pipe: Any = None, protocol: Any = None) -> PipeConnection:
+        connection = PipeConnection(loop, protocol or make_protocol(), pipe or make_pipe(), method)
+        connections.append(connection)
+        return connection
+
+    yield connect
+    for connection in connections:
+        connection.close()
+    connections.clear()
+
+
+__all__ = [
+    "READABLE",
+    "TIMEOUT",
+    "WRITABLE",
+    "Pipe",
+    "PipeConnection",
+    "pipe_connections",
+    "run_until",
+]

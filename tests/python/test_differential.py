@@ -10,6 +10,7 @@ import pytest
 import ferrio
 from random_program import Program
 from turns import with_manual_clock
+from watch import collecting_all_the_time
 
 SEEDS = range(40)
 
@@ -118,10 +119,6 @@ def test_a_subclass_that_overrides_call_soon(seed, watched):
 @pytest.mark.parametrize("seed", SEEDS[:3])
 def test_while_garbage_is_collected_all_the_time(seed, watched):
     wanted = expected(seed, size=15)
-    threshold = gc.get_threshold()
-    gc.set_threshold(1)
-    try:
+    with collecting_all_the_time():
         log = run(ferrio.EventLoop, seed, (ferrio.Task,), (ferrio.Future,), size=15)
-    finally:
-        gc.set_threshold(*threshold)
     compare(log, wanted)

@@ -4,7 +4,6 @@ And nothing breaks when it runs at every allocation.
 """
 
 import asyncio
-import contextlib
 import contextvars
 import gc
 import sys
@@ -14,16 +13,7 @@ import pytest
 
 import ferrio
 from turns import run_turn, run_turns, run_until_idle
-
-
-@contextlib.contextmanager
-def collecting_all_the_time():
-    threshold = gc.get_threshold()
-    gc.set_threshold(1, 1, 1)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*threshold)
+from watch import collecting_all_the_time
 
 
 def test_future_in_a_cycle_with_its_result(loop):

@@ -14,6 +14,7 @@ import pytest
 import ferrio
 from awaitables import raises, returns
 from turns import run_turn, run_turns, run_until_idle
+from watch import collecting_all_the_time
 
 pytest_plugins = ["library_fixtures"]
 
@@ -374,9 +375,5 @@ def test_with_the_collector_at_every_allocation(library, loop):
         results = [await each for each in library.as_completed(awaitables, timeout=60)]
         return sum(results)
 
-    threshold = gc.get_threshold()
-    gc.set_threshold(1, 1, 1)
-    try:
+    with collecting_all_the_time():
         assert loop.run_until_complete(main()) == 190
-    finally:
-        gc.set_threshold(*threshold)

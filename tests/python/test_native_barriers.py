@@ -9,6 +9,7 @@ import weakref
 import pytest
 
 import ferrio
+from watch import collecting_all_the_time
 
 pytest_plugins = ["library_fixtures"]
 
@@ -227,9 +228,5 @@ def test_collecting_all_the_time(make, loop):
         barrier = make(3)
         await asyncio.gather(*[barrier.wait() for _ in range(9)])
 
-    threshold = gc.get_threshold()
-    gc.set_threshold(1)
-    try:
+    with collecting_all_the_time():
         loop.run_until_complete(main())
-    finally:
-        gc.set_threshold(*threshold)

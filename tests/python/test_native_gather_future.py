@@ -13,6 +13,7 @@ import pytest
 import ferrio
 from awaitables import raises, returns
 from turns import run_turns, run_until_idle
+from watch import collecting_all_the_time
 
 pytest_plugins = ["library_fixtures"]
 
@@ -262,10 +263,6 @@ class TestMemory:
             with contextlib.suppress(asyncio.CancelledError):
                 await gathered
 
-        threshold = gc.get_threshold()
-        gc.set_threshold(1, 1, 1)
-        try:
+        with collecting_all_the_time():
             loop.run_until_complete(main())
             run_until_idle(loop)
-        finally:
-            gc.set_threshold(*threshold)

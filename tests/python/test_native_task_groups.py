@@ -12,6 +12,7 @@ import weakref
 import pytest
 
 import ferrio
+from watch import collecting_all_the_time
 
 pytest_plugins = ["library_fixtures"]
 
@@ -532,12 +533,8 @@ def test_collecting_all_the_time(library, run):
                     group.create_task(raising(KeyError()))
                     group.create_task(waiting())
 
-    threshold = gc.get_threshold()
-    gc.set_threshold(1)
-    try:
+    with collecting_all_the_time():
         run(main())
-    finally:
-        gc.set_threshold(*threshold)
 
 
 def test_left_halfway(library, loop, task_class, recwarn):

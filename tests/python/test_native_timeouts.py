@@ -11,6 +11,7 @@ import weakref
 import pytest
 
 import ferrio
+from watch import collecting_all_the_time
 
 pytest_plugins = ["library_fixtures"]
 
@@ -367,12 +368,8 @@ def test_collecting_all_the_time(library, run):
             with pytest.raises(TimeoutError):
                 await library.wait_for(asyncio.sleep(1000), 0.0001)
 
-    threshold = gc.get_threshold()
-    gc.set_threshold(1)
-    try:
+    with collecting_all_the_time():
         run(main())
-    finally:
-        gc.set_threshold(*threshold)
 
 
 # wait_for

@@ -13,18 +13,9 @@ import pytest
 import ferrio
 from awaitables import raises, returns
 from turns import run_turn, run_turns, run_until_idle
+from watch import collecting_all_the_time
 
 pytest_plugins = ["library_fixtures"]
-
-
-@contextlib.contextmanager
-def collecting_all_the_time():
-    threshold = gc.get_threshold()
-    gc.set_threshold(1, 1, 1)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*threshold)
 
 
 class TestWait:

@@ -12,7 +12,7 @@ import pytest
 
 from ferrio.connections import interleave_families
 from ferrio.name_resolution import resolve_literal
-from package_support import Echo, Recorder, close, tls_contexts
+from package_support import Echo, Recorder, check_refusal, close, tls_contexts
 from watch import open_descriptors
 
 HOST = "127.0.0.1"
@@ -316,17 +316,7 @@ def stream_socket():
     ],
 )
 def test_arguments_that_do_not_fit(loop, arguments, error, message):
-    async def main():
-        made = arguments | ({"sock": arguments["sock"]()} if "sock" in arguments else {})
-        try:
-            with pytest.raises(error) as caught:
-                await loop.create_connection(Recorder, **made)
-            assert str(caught.value).startswith(message)
-        finally:
-            if "sock" in made:
-                made["sock"].close()
-
-    loop.run_until_complete(main())
+    loop.run_until_complete(check_refusal(loop.create_connection, arguments, error, message))
 
 
 def test_a_protocol_factory_that_raises_leaves_no_socket_open(loop, implementation):

@@ -12,7 +12,7 @@ from unittest import mock
 
 import pytest
 
-from package_support import Echo, Recorder, close
+from package_support import Echo, Recorder, check_refusal, close
 from turns import run_turn
 from watch import open_descriptors
 
@@ -313,17 +313,7 @@ def test_an_address_that_the_machine_does_not_have(loop):
     ],
 )
 def test_arguments_that_do_not_fit(loop, arguments, error, message):
-    async def main():
-        made = arguments | ({"sock": arguments["sock"]()} if "sock" in arguments else {})
-        try:
-            with pytest.raises(error) as caught:
-                await loop.create_server(Recorder, **made)
-            assert str(caught.value).startswith(message)
-        finally:
-            if "sock" in made:
-                made["sock"].close()
-
-    loop.run_until_complete(main())
+    loop.run_until_complete(check_refusal(loop.create_server, arguments, error, message))
 
 
 def test_many_connections_at_once(loop):

@@ -9,26 +9,14 @@ import os
 import pytest
 
 from connected import Recorder, run_until
-from pipe_ends import READABLE, Pipe, PipeConnection, pipe_to_read, terminal_master
+from pipe_ends import READABLE, Pipe, pipe_connections, pipe_to_read, terminal_master
 from turns import run_turn, run_turns
 
 
 @pytest.fixture
 def connect(loop):
     """Makes reading transports, which are closed when the test ends."""
-    connections = []
-
-    def connect(pipe=None, protocol=None):
-        pipe = pipe or pipe_to_read()
-        connection = PipeConnection(loop, protocol or Recorder(), pipe, "connect_read_pipe")
-        connections.append(connection)
-        return connection
-
-    yield connect
-    for connection in connections:
-        connection.close()
-    connections.clear()
-    connection = None
+    yield from pipe_connections(loop, pipe_to_read, Recorder, "connect_read_pipe")
 
 
 @pytest.mark.parametrize("kind", READABLE)

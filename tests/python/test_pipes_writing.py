@@ -6,26 +6,14 @@ import os
 import pytest
 
 from connected import Events, run_until
-from pipe_ends import WRITABLE, Pipe, PipeConnection, pipe_to_write, socket_pipe, terminal_master
+from pipe_ends import WRITABLE, Pipe, pipe_connections, pipe_to_write, socket_pipe, terminal_master
 from turns import run_turn, run_turns
 
 
 @pytest.fixture
 def connect(loop):
     """Makes writing transports, which are closed when the test ends."""
-    connections = []
-
-    def connect(pipe=None, protocol=None):
-        pipe = pipe or pipe_to_write()
-        connection = PipeConnection(loop, protocol or Events(), pipe, "connect_write_pipe")
-        connections.append(connection)
-        return connection
-
-    yield connect
-    for connection in connections:
-        connection.close()
-    connections.clear()
-    connection = None
+    yield from pipe_connections(loop, pipe_to_write, Events, "connect_write_pipe")
 
 
 def fill(connection):

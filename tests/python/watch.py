@@ -110,6 +110,17 @@ def no_complaints() -> Any:
     assert not complaints, "\n".join(complaints)
 
 
+@contextlib.contextmanager
+def collecting_all_the_time() -> Any:
+    """The garbage collector runs after every object or two that are made."""
+    threshold = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*threshold)
+
+
 def open_descriptors() -> dict[int, str]:
     """The process's open file descriptors and what they are."""
     descriptors = {}

@@ -1,13 +1,13 @@
 """Many random programs: see tests/python/random_program.py."""
 
 import asyncio
-import gc
 
 import pytest
 
 import ferrio
 from test_descriptor_programs import run as run_descriptors
 from test_differential import EVERY_FUTURE, EVERY_TASK, compare, expected, run
+from watch import collecting_all_the_time
 
 KINDS = {
     "ferrio": (ferrio.EventLoop, (ferrio.Task,), (ferrio.Future,)),
@@ -31,13 +31,9 @@ def test_random_programs(first, watched):
 @pytest.mark.parametrize("seed", range(2000, 2020))
 def test_random_programs_while_garbage_is_collected_all_the_time(seed, watched):
     wanted = expected(seed, size=20)
-    threshold = gc.get_threshold()
-    gc.set_threshold(1)
-    try:
+    with collecting_all_the_time():
         log = run(ferrio.EventLoop, seed, (ferrio.Task,), (ferrio.Future,), size=20)
         mixed = run(*KINDS["mixed"][:1], seed, *KINDS["mixed"][1:], size=20)
-    finally:
-        gc.set_threshold(*threshold)
     compare(log, wanted)
     compare(mixed, wanted)
 
