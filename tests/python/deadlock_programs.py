@@ -53,5 +53,6 @@ def run_alone(program, *, until=None, seconds=0.2):
             process.send_signal(signal.SIGALRM)
         errors += process.stderr.read()
         limit.cancel()
+        limit.join()
     assert process.returncode == 0, errors
     return errors

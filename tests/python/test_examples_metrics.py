@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from inspected import eventually
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -16,11 +18,15 @@ def run(name, *arguments):
 
 
 def test_metrics_are_read_while_the_loop_is_blocked():
-    *seen, longest, jobs = run("metrics.py")
-    blocked = [int(line.split(" ms")[0].split()[-1]) for line in seen]
-    assert max(blocked) > 100
-    assert float(longest.split()[-2]) >= 0.5
-    assert jobs == "jobs in threads: 1"
+    def in_time():
+        *seen, longest, jobs = run("metrics.py")
+        assert float(longest.split()[-2]) >= 0.5
+        assert jobs == "jobs in threads: 1"
+        blocked = [int(line.split(" ms")[0].split()[-1]) for line in seen]
+        # A busy machine may keep the thread from reading meanwhile.
+        return max(blocked) > 100
+
+    assert eventually(in_time)
 
 
 def test_the_web_page_is_served():

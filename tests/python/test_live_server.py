@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import ferrio
+from inspected import eventually
 
 TOKEN = "a-token-of-the-tests"
 
@@ -80,12 +81,18 @@ class TestServing:
 
         async def main():
             await asyncio.sleep(0.001)
-            return get_json(server, "/snapshot.json"), get_json(server, "/metrics.json")
+            return eventually(running_task), get_json(server, "/metrics.json")
 
-        snapshot, metrics = ferrio.run(main())
-        (loop,) = [each for each in snapshot["loops"] if each["thread"]]
-        assert loop["running"]["kind"] == "step"
-        (task,) = [task for task in loop["tasks"] if task["id"] == loop["running"]["task"]]
+        def running_task():
+            (loop,) = [
+                each for each in get_json(server, "/snapshot.json")["loops"] if each["thread"]
+            ]
+            assert loop["running"]["kind"] == "step"
+            # Tasks are those of before where that other thread comes too late.
+            found = [task for task in loop["tasks"] if task["id"] == loop["running"]["task"]]
+            return found and found[0]
+
+        task, metrics = ferrio.run(main())
         assert task["state"] == "running"
         (numbers,) = [each for each in metrics["loops"] if each["running"]]
         assert numbers["lag_now"] > 0
@@ -131,12 +138,17 @@ class TestServing:
     def test_prometheus_reads_the_text(self, server):
         parser = pytest.importorskip("prometheus_client.parser")
 
+        def numbers():
+            status, text = get(server, "/metrics")
+            assert status == 200
+            # Python may have been too late to say how many tasks there are.
+            return "ferrio_tasks_by_state{" in text and text
+
         async def main():
             await asyncio.to_thread(int)
-            return await asyncio.to_thread(get, server, "/metrics")
+            return await asyncio.to_thread(eventually, numbers)
 
-        status, text = ferrio.run(main())
-        assert status == 200
+        text = ferrio.run(main())
         families = {each.name: each for each in parser.text_string_to_metric_families(text)}
         assert families["ferrio_loop_turns"].type == "counter"
         assert families["ferrio_loop_turns"].samples[-1].value > 0
@@ -160,8 +172,12 @@ class TestServing:
         assert (status, page[:15]) == (200, "<!doctype html>")
 
     def test_without_a_loop(self, server):
-        # Of other tests some may be left that nobody runs.
-        assert all(each["thread"] is None for each in get_json(server, "/snapshot.json")["loops"])
+        def nobody_runs():
+            # Of other tests some loops may be left.
+            loops = get_json(server, "/snapshot.json")["loops"]
+            return all(each["thread"] is None for each in loops)
+
+        eventually(nobody_runs)
 
 
 class TestAccess:

@@ -1,9 +1,8 @@
 //! What the extension uses of Python's own modules, looked up once at import.
 
 use std::ffi::CStr;
-use std::sync::OnceLock;
 
-use crate::ffi::{Object, Outcome, Raised, interned, sys};
+use crate::ffi::{LookedUp, Object, Outcome, Raised, interned, sys};
 
 /// References that live as long as the process.
 pub(crate) struct Imports {
@@ -130,15 +129,7 @@ names! {
     write_ready = c"_write_ready",
 }
 
-struct Shared(Imports);
-
-// SAFETY: filled once at import and never changed; the references are only
-// used by threads that hold the interpreter.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
-
-static IMPORTS: OnceLock<Shared> = OnceLock::new();
+static IMPORTS: LookedUp<Imports> = LookedUp::new();
 
 /// The looked-up objects.
 ///
@@ -146,10 +137,7 @@ static IMPORTS: OnceLock<Shared> = OnceLock::new();
 /// Before [`load`]; no code of ours runs before it.
 #[inline]
 pub(crate) fn imports() -> &'static Imports {
-    &IMPORTS
-        .get()
-        .expect("the module's own import fills this first")
-        .0
+    IMPORTS.get()
 }
 
 /// Looks everything up; called once, by the module's import.
@@ -212,8 +200,7 @@ pub(crate) fn load() -> Outcome<()> {
         message_keyword: keywords(&[c"msg"])?,
         debug_keyword: keywords(&[c"debug"])?,
     };
-    // A second import in the same process (after a failed one) finds the same objects.
-    IMPORTS.get_or_init(|| Shared(imports));
+    IMPORTS.fill(imports);
     Ok(())
 }
 
@@ -248,22 +235,15 @@ pub(crate) struct TlsImports {
     pub(crate) ssl_object_methods: [(Object, Object); 4],
 }
 
-struct SharedTls(TlsImports);
-
-// SAFETY: as for `Shared`.
-unsafe impl Send for SharedTls {}
-// SAFETY: as above.
-unsafe impl Sync for SharedTls {}
-
 /// [`TlsImports`], looked up when first asked for: a Python may have been built without OpenSSL.
 ///
 /// # Errors
 /// ImportError without OpenSSL.
 #[inline]
 pub(crate) fn tls_imports() -> Outcome<&'static TlsImports> {
-    static IMPORTS: OnceLock<SharedTls> = OnceLock::new();
-    if let Some(imports) = IMPORTS.get() {
-        return Ok(&imports.0);
+    static IMPORTS: LookedUp<TlsImports> = LookedUp::new();
+    if let Some(imports) = IMPORTS.find() {
+        return Ok(imports);
     }
     let ssl = module(c"ssl")?;
     let class = get(&ssl, c"SSLObject")?;
@@ -281,7 +261,7 @@ pub(crate) fn tls_imports() -> Outcome<&'static TlsImports> {
             method(c"unwrap")?,
         ],
     };
-    Ok(&IMPORTS.get_or_init(|| SharedTls(imports)).0)
+    Ok(IMPORTS.fill(imports))
 }
 
 /// Refuses to be imported anywhere but in the main interpreter: the objects above are

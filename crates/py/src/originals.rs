@@ -1,10 +1,9 @@
 //! asyncio's own versions of what is native here: whom the natives stand for, and what they use.
 
 use std::ffi::CStr;
-use std::sync::OnceLock;
 
 use crate::combinators::{LostException, lost_exception};
-use crate::ffi::{Object, ObjectCell, Outcome, interned};
+use crate::ffi::{LookedUp, Object, ObjectCell, Outcome, interned};
 use crate::imports::module;
 
 /// References that live as long as the process.
@@ -169,15 +168,7 @@ impl Originals {
     }
 }
 
-struct Shared(Originals);
-
-// SAFETY: filled once at import and never changed; the references are only
-// used by threads that hold the interpreter.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
-
-static ORIGINALS: OnceLock<Shared> = OnceLock::new();
+static ORIGINALS: LookedUp<Originals> = LookedUp::new();
 
 /// The looked-up objects.
 ///
@@ -185,10 +176,7 @@ static ORIGINALS: OnceLock<Shared> = OnceLock::new();
 /// Before [`load`]; no code of ours runs before it.
 #[inline]
 pub(crate) fn originals() -> &'static Originals {
-    &ORIGINALS
-        .get()
-        .expect("the module's own import fills this first")
-        .0
+    ORIGINALS.get()
 }
 
 /// Looks everything up; called once, by the module's import.
@@ -287,8 +275,7 @@ pub(crate) fn load() -> Outcome<()> {
         convert_future_exception: futures.find_attr(&interned(c"_convert_future_exc")?)?,
         names: Names::load()?,
     };
-    // A second import in the same process (after a failed one) finds the same objects.
-    ORIGINALS.get_or_init(|| Shared(originals));
+    ORIGINALS.fill(originals);
     Ok(())
 }
 

@@ -35,6 +35,7 @@ mod free_list;
 pub(crate) mod function;
 mod guarded;
 mod linked;
+mod looked_up;
 mod method;
 mod module;
 mod native;
@@ -73,6 +74,7 @@ pub(crate) use free_list::FreeList;
 pub(crate) use function::{Function, receiver};
 pub(crate) use guarded::Guarded;
 pub(crate) use linked::{Linked, LinkedList, Links, unlink};
+pub(crate) use looked_up::LookedUp;
 pub(crate) use method::{
     Attribute, GetSet, Method, adopt_methods, attributes, call_captureless, methods, required,
 };

@@ -9,10 +9,9 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 use std::os::fd::RawFd;
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use super::{Native, Object, ObjectCell, Outcome, Raised, This, Visitor, interned, sys};
+use super::{LookedUp, Native, Object, ObjectCell, Outcome, Raised, This, Visitor, interned, sys};
 
 /// `_socket.socket`, when its objects are laid out as expected; null otherwise.
 static SOCKET_TYPE: AtomicPtr<sys::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
@@ -48,15 +47,13 @@ pub(crate) fn learn_socket_layout() -> Outcome<()> {
     let expected = std::mem::offset_of!(SocketObject, head.family);
     if member_offset(class, c"family") == isize::try_from(expected).ok() {
         SOCKET_TYPE.store(class, Ordering::Relaxed);
-        let standard = StandardSocket::learn()?;
-        // A second import in the same process finds the same class.
-        STANDARD.get_or_init(|| standard);
+        STANDARD.fill(StandardSocket::learn()?);
     }
     Ok(())
 }
 
 /// `socket.socket` as it was at import; empty where the layout is not the expected one.
-static STANDARD: OnceLock<StandardSocket> = OnceLock::new();
+static STANDARD: LookedUp<StandardSocket> = LookedUp::new();
 
 /// The class that Python programs make sockets of, and the methods that system calls of ours
 /// stand for.
@@ -67,12 +64,6 @@ struct StandardSocket {
     /// The class's version tag when its methods were last found to be those; 0 is never valid.
     version: AtomicU32,
 }
-
-// SAFETY: filled once at import; the references are only used by threads that hold the
-// interpreter.
-unsafe impl Send for StandardSocket {}
-// SAFETY: as above.
-unsafe impl Sync for StandardSocket {}
 
 impl StandardSocket {
     fn learn() -> Outcome<StandardSocket> {
@@ -144,7 +135,7 @@ pub(crate) fn standard_socket_fd(socket: &Object) -> Option<RawFd> {
 /// The head of such a socket: its descriptor and its address family.
 #[inline]
 pub(crate) fn standard_socket(socket: &Object) -> Option<&SocketHead> {
-    let standard = STANDARD.get()?;
+    let standard = STANDARD.find()?;
     if socket.type_ptr().cast() != standard.class.as_ptr() || !standard.is_unchanged() {
         return None;
     }
@@ -216,7 +207,7 @@ impl SocketCell {
             object: ObjectCell::with(socket.clone()),
             plain: Cell::new(
                 STANDARD
-                    .get()
+                    .find()
                     .is_some_and(|standard| socket.type_ptr().cast() == standard.class.as_ptr()),
             ),
         }

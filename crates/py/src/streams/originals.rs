@@ -7,9 +7,8 @@
 //! asyncio's names and meanings.
 
 use std::ffi::CStr;
-use std::sync::OnceLock;
 
-use crate::ffi::{Object, Outcome, interned, text};
+use crate::ffi::{LookedUp, Object, Outcome, interned, text};
 use crate::imports::module;
 use crate::originals::get;
 
@@ -120,15 +119,7 @@ names! {
     writelines = c"writelines",
 }
 
-struct Shared(Originals);
-
-// SAFETY: filled once at import and never changed; the references are only used by threads that
-// hold the interpreter.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
-
-static ORIGINALS: OnceLock<Shared> = OnceLock::new();
+static ORIGINALS: LookedUp<Originals> = LookedUp::new();
 
 /// The looked-up objects.
 ///
@@ -136,10 +127,7 @@ static ORIGINALS: OnceLock<Shared> = OnceLock::new();
 /// Before [`load`]; no code of ours runs before it.
 #[inline]
 pub(crate) fn originals() -> &'static Originals {
-    &ORIGINALS
-        .get()
-        .expect("the module's own import fills this first")
-        .0
+    ORIGINALS.get()
 }
 
 /// Looks everything up; called once, by the module's import.
@@ -158,8 +146,7 @@ pub(super) fn load() -> Outcome<()> {
         limit_overrun_error: get(&exceptions, c"LimitOverrunError")?,
         names: Names::load()?,
     };
-    // A second import in the same process (after a failed one) finds the same objects.
-    ORIGINALS.get_or_init(|| Shared(originals));
+    ORIGINALS.fill(originals);
     Ok(())
 }
 

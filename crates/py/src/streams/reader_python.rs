@@ -7,8 +7,8 @@ use crate::awaitable::Coroutine;
 use std::ffi::CStr;
 
 use crate::ffi::{
-    Attribute, Function, GetSet, Method, Object, Outcome, Own, Signature, Slot, This, TypeBuilder,
-    attributes, methods, none, receiver, required, sys,
+    Attribute, Function, GetSet, LookedUp, Method, Object, Outcome, Own, Signature, This,
+    TypeBuilder, attributes, methods, none, receiver, required, sys,
 };
 use crate::originals::get;
 use crate::sync::class_attribute;
@@ -149,20 +149,11 @@ fn attribute_table() -> Vec<GetSet> {
 }
 
 /// `__anext__`, for `am_anext`: the function has to be there to name the coroutine.
-static NEXT_LINE: NextLine = NextLine(std::sync::OnceLock::new());
-
-struct NextLine(std::sync::OnceLock<SharedFunction>);
-
-struct SharedFunction(Slot<Own<Function>>);
-
-// SAFETY: set once at import; used by threads that hold the interpreter.
-unsafe impl Send for SharedFunction {}
-// SAFETY: as above.
-unsafe impl Sync for SharedFunction {}
+static NEXT_LINE: LookedUp<Own<Function>> = LookedUp::new();
 
 fn next_line(this: Self_<'_>) -> Outcome<Object> {
     if this.is_plain()
-        && let Some(function) = NEXT_LINE.0.get().and_then(|shared| shared.0.get())
+        && let Some(function) = NEXT_LINE.find()
     {
         let plan = ReadStream::new(this.own(), Wanted::NextLine);
         return Coroutine::make(function.this(), plan);
@@ -265,9 +256,7 @@ fn add_line_functions() -> Outcome<()> {
     let next = Function::make_method(&next, |_function, reader: Own<StreamReader>| {
         next_line(reader.this())
     })?;
-    NEXT_LINE
-        .0
-        .get_or_init(|| SharedFunction(Slot::with(next.clone())));
+    NEXT_LINE.fill(next.clone());
     TYPE.add_attribute(c"__anext__", &next.into_object())
 }
 

@@ -7,21 +7,21 @@ use crate::ffi::{
 };
 use crate::imports::imports;
 
-const GET_EXTRA_INFO: Signature<2> = Signature {
+pub(super) const GET_EXTRA_INFO: Signature<2> = Signature {
     function: "get_extra_info",
     names: [c"name", c"default"],
     positional: 2,
     required: 1,
 };
 
-const SET_WRITE_BUFFER_LIMITS: Signature<2> = Signature {
+pub(super) const SET_WRITE_BUFFER_LIMITS: Signature<2> = Signature {
     function: "set_write_buffer_limits",
     names: [c"high", c"low"],
     positional: 2,
     required: 0,
 };
 
-const FATAL_ERROR: Signature<2> = Signature {
+pub(super) const FATAL_ERROR: Signature<2> = Signature {
     function: "_fatal_error",
     names: [c"exc", c"message"],
     positional: 2,

@@ -69,7 +69,7 @@ use ferrio_core::WriteBuffer;
 use ferrio_core::flow_control::{Limits, Pressure};
 use ferrio_inspect::counters::TransportKind;
 pub(crate) use gathering::Gathering;
-use piece::Piece;
+use piece::{Piece, visit_unsent};
 pub(crate) use tls::writes_by_itself;
 
 use crate::ffi::{
@@ -177,17 +177,7 @@ unsafe impl Native for StreamTransport {
         self.server.visit(visitor)?;
         self.empty_waiter.visit(visitor)?;
         self.room_waiter.visit(visitor)?;
-        let mut answer = Ok(());
-        // Borrowed only while the buffer is being changed, when nothing of it is garbage.
-        let Ok(buffer) = self.buffer.try_borrow() else {
-            return Ok(());
-        };
-        buffer.for_each(|piece| {
-            if answer.is_ok() {
-                answer = piece.visit(visitor);
-            }
-        });
-        answer
+        visit_unsent(&self.buffer, visitor)
     }
 
     fn clear(&self) {

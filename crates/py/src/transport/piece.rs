@@ -1,6 +1,9 @@
 //! Bytes on their way out.
 
+use std::cell::RefCell;
 use std::ffi::c_int;
+
+use ferrio_core::WriteBuffer;
 
 use crate::ffi::{Buffer, Object, Outcome, Visitor};
 
@@ -78,4 +81,21 @@ impl AsRef<[u8]> for Piece {
             Piece::Copy(bytes) => bytes,
         }
     }
+}
+
+/// Shows the collector what waits to be sent.
+pub(super) fn visit_unsent(
+    buffer: &RefCell<WriteBuffer<Piece>>,
+    visitor: Visitor<'_>,
+) -> Result<(), c_int> {
+    let mut answer = Ok(());
+    // Borrowed only while the buffer is being changed, when nothing of it is garbage.
+    if let Ok(buffer) = buffer.try_borrow() {
+        buffer.for_each(|piece| {
+            if answer.is_ok() {
+                answer = piece.visit(visitor);
+            }
+        });
+    }
+    answer
 }

@@ -12,34 +12,15 @@ use crate::ffi::{
     attributes, methods, none, sys, text,
 };
 use crate::imports::imports;
-use crate::transport::methods::{integer, nothing, require_one_slot};
+use crate::transport::methods::{
+    FATAL_ERROR, GET_EXTRA_INFO, SET_WRITE_BUFFER_LIMITS, integer, nothing, require_one_slot,
+};
 
 const INIT: Signature<4> = Signature {
     function: "PipeTransport",
     names: [c"loop", c"pipe", c"protocol", c"extra"],
     positional: 4,
     required: 4,
-};
-
-const GET_EXTRA_INFO: Signature<2> = Signature {
-    function: "get_extra_info",
-    names: [c"name", c"default"],
-    positional: 2,
-    required: 1,
-};
-
-const SET_WRITE_BUFFER_LIMITS: Signature<2> = Signature {
-    function: "set_write_buffer_limits",
-    names: [c"high", c"low"],
-    positional: 2,
-    required: 0,
-};
-
-const FATAL_ERROR: Signature<2> = Signature {
-    function: "_fatal_error",
-    names: [c"exc", c"message"],
-    positional: 2,
-    required: 1,
 };
 
 /// Builds both types, as subclasses of `asyncio.ReadTransport` and `asyncio.Transport`: asyncio's

@@ -19,7 +19,7 @@ use crate::ffi::{
 use crate::handle::{Handle, only_ordinary};
 use crate::imports::imports;
 use crate::transport::flow_control::{limits, warn_of_late_writes};
-use crate::transport::piece::{Data, Piece};
+use crate::transport::piece::{Data, Piece, visit_unsent};
 use crate::transport::sending::{offer, send};
 use crate::transport::{Endpoint, Output};
 
@@ -66,17 +66,7 @@ unsafe impl Native for WritePipeTransport {
         self.endpoint.visit(visitor)?;
         self.reader.visit(visitor)?;
         self.writer.visit(visitor)?;
-        let mut answer = Ok(());
-        // Borrowed only while the buffer is being changed, when nothing of it is garbage.
-        let Ok(buffer) = self.buffer.try_borrow() else {
-            return Ok(());
-        };
-        buffer.for_each(|piece| {
-            if answer.is_ok() {
-                answer = piece.visit(visitor);
-            }
-        });
-        answer
+        visit_unsent(&self.buffer, visitor)
     }
 
     fn clear(&self) {

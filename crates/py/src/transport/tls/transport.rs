@@ -11,6 +11,7 @@ use crate::ffi::{
     This, TypeBuilder, TypeObject, Visitor, attributes, methods, none, required, sys, text,
 };
 use crate::imports::imports;
+use crate::transport::methods::GET_EXTRA_INFO;
 
 /// The application's side of a [`TlsProtocol`].
 #[repr(C)]
@@ -68,13 +69,6 @@ const INIT: Signature<2> = Signature {
     names: [c"loop", c"ssl_protocol"],
     positional: 2,
     required: 2,
-};
-
-const GET_EXTRA_INFO: Signature<2> = Signature {
-    function: "get_extra_info",
-    names: [c"name", c"default"],
-    positional: 2,
-    required: 1,
 };
 
 const SET_BUFFER_LIMITS: Signature<2> = Signature {
