@@ -124,6 +124,24 @@ def test_cancel_message(future, message):
         assert raised.value.args == (() if message is None else (message,))
 
 
+def test_the_end_of_a_cancel_message_sees_the_next_one(future):
+    seen = []
+
+    class Message:
+        def __del__(self):
+            seen.append(future._cancel_message)
+
+    future._cancel_message = Message()
+    future._cancel_message = "next"
+    assert seen == ["next"]
+    future._cancel_message = Message()
+    future._cancel_message = None
+    assert seen == ["next", None]
+    assert future.cancel(Message())
+    future._cancel_message = None
+    assert seen == ["next", None, None]
+
+
 def test_cancel_message_by_keyword(future):
     future.cancel(msg="a message")
     with pytest.raises(asyncio.CancelledError, match="a message"):

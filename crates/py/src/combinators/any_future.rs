@@ -4,7 +4,7 @@
 //! names of its methods, as asyncio does.
 
 use crate::ffi::{Object, Outcome, This};
-use crate::future::{Future, State, ours};
+use crate::future::{Extra, Future, State, ours};
 use crate::imports::imports;
 use crate::originals::originals;
 use crate::task::{Task, cancel_ours};
@@ -81,7 +81,7 @@ pub(super) fn make_cancelled_error(future: &Object) -> Outcome<Object> {
 /// `future._cancel_message`.
 pub(super) fn cancel_message(future: &Object) -> Outcome<Option<Object>> {
     match ours(future) {
-        Some(ours) => Ok(ours.cancel_message.get()),
+        Some(ours) => Ok(ours.extras.get(Extra::CancelMessage)),
         None => {
             let message = future.get_attr(&originals().names.cancel_message)?;
             Ok(message.some().cloned())

@@ -7,6 +7,7 @@
 
 mod awaited_by;
 mod callbacks;
+mod extras;
 mod iterator;
 mod purpose;
 mod python;
@@ -19,6 +20,8 @@ pub(crate) use awaited_by::{
     add_awaiter, add_to_awaited_by, discard_awaiter, discard_from_awaited_by,
 };
 pub(crate) use callbacks::{Callback, Callbacks};
+pub(crate) use extras::Extra;
+use extras::Extras;
 pub(crate) use iterator::{FutureIterator, advance, thrown_exception};
 pub(crate) use purpose::Purpose;
 pub(crate) use python::{CANCEL, build, shared_attributes, shared_methods};
@@ -64,11 +67,10 @@ pub(crate) struct Future {
     callbacks: Callbacks,
     /// The result, or the exception when `failed`.
     outcome: ObjectCell,
-    /// The exception's traceback when it was set: each `result()` restores it, or the
-    /// traceback would grow with every raise.
-    exception_traceback: ObjectCell,
-    /// The very exception that ended a task as cancelled, to be raised once.
-    pub(crate) cancelled_error: ObjectCell,
+    /// What few have.
+    pub(crate) extras: Extras,
+    /// N of `Task-N`, where it is a task: what follows has its place, and this one is free.
+    pub(crate) task_number: Cell<u64>,
     /// Who waits for it: a task, or a set of them (see `awaited_by.rs`). It and the two flags
     /// that follow at the distance of 12 and 13 bytes stand where CPython has its own
     /// (see `task/published.rs`).
@@ -89,9 +91,6 @@ pub(crate) struct Future {
     failed: Cell<bool>,
     /// What it was made for.
     pub(crate) purpose: Cell<Purpose>,
-    pub(crate) cancel_message: ObjectCell,
-    /// Where it was made, in debug mode.
-    pub(crate) source_traceback: ObjectCell,
 }
 
 static TYPE: TypeObject = TypeObject::new();
@@ -123,27 +122,17 @@ unsafe impl Native for Future {
         self.event_loop.visit(visitor)?;
         self.callbacks.visit(visitor)?;
         self.outcome.visit(visitor)?;
-        self.exception_traceback.visit(visitor)?;
-        self.cancel_message.visit(visitor)?;
-        self.cancelled_error.visit(visitor)?;
-        self.awaited_by.visit(visitor)?;
-        self.source_traceback.visit(visitor)
+        self.extras.visit(visitor)?;
+        self.awaited_by.visit(visitor)
     }
 
     fn clear(&self) {
         self.native_loop.set(false);
         self.event_loop.clear();
         drop(self.callbacks.take());
-        for cell in [
-            &self.outcome,
-            &self.exception_traceback,
-            &self.awaited_by,
-            &self.cancel_message,
-            &self.cancelled_error,
-            &self.source_traceback,
-        ] {
-            cell.clear();
-        }
+        self.outcome.clear();
+        self.awaited_by.clear();
+        self.extras.clear();
     }
 
     fn wants_finalize(&self) -> bool {
@@ -163,8 +152,8 @@ impl Future {
             event_loop: ObjectCell::new(),
             callbacks: Callbacks::default(),
             outcome: ObjectCell::new(),
-            exception_traceback: ObjectCell::new(),
-            cancelled_error: ObjectCell::new(),
+            extras: Extras::new(),
+            task_number: Cell::new(0),
             awaited_by: ObjectCell::new(),
             native_loop: Cell::new(false),
             state: Cell::new(State::Pending),
@@ -174,8 +163,6 @@ impl Future {
             awaited_by_is_set: Cell::new(false),
             failed: Cell::new(false),
             purpose: Cell::new(Purpose::Unknown),
-            cancel_message: ObjectCell::new(),
-            source_traceback: ObjectCell::new(),
         }
     }
 
@@ -323,7 +310,8 @@ impl This<'_, Future> {
 
     /// Remembers the stack on which the future is being made.
     pub(crate) fn record_source(self) -> Outcome<()> {
-        self.source_traceback.set(imports().extract_stack.call0()?);
+        let stack = imports().extract_stack.call0()?;
+        self.extras.assign(Extra::SourceTraceback, Some(stack));
         Ok(())
     }
 
@@ -370,7 +358,7 @@ impl This<'_, Future> {
         let traceback = unsafe { sys::PyException_GetTraceback(exception.as_ptr()) };
         // SAFETY: the reference, if any, is ours.
         let traceback = (!traceback.is_null()).then(|| unsafe { Object::from_owned(traceback) });
-        self.exception_traceback.assign(traceback);
+        self.extras.assign(Extra::ExceptionTraceback, traceback);
         self.outcome.set(exception);
         self.failed.set(true);
         self.state.set(State::Finished);
@@ -386,7 +374,7 @@ impl This<'_, Future> {
             return Ok(false);
         }
         self.state.set(State::Cancelled);
-        self.cancel_message.assign(message);
+        self.extras.assign(Extra::CancelMessage, message);
         self.schedule_callbacks()?;
         Ok(true)
     }
@@ -413,8 +401,8 @@ impl This<'_, Future> {
                     ));
                 };
                 let traceback = self
-                    .exception_traceback
-                    .get()
+                    .extras
+                    .get(Extra::ExceptionTraceback)
                     .unwrap_or_else(crate::ffi::none);
                 // SAFETY: an exception instance and a traceback or None.
                 Raised::check(unsafe {
@@ -448,10 +436,10 @@ impl This<'_, Future> {
 
     /// The CancelledError to raise: the one that ended the task, once, then new ones.
     pub(crate) fn make_cancelled_error(self) -> Outcome<Object> {
-        if let Some(error) = self.cancelled_error.take() {
+        if let Some(error) = self.extras.take(Extra::CancelledError) {
             return Ok(error);
         }
-        match self.cancel_message.get() {
+        match self.extras.get(Extra::CancelMessage) {
             Some(message) => imports().cancelled_error.call1(&message),
             None => imports().cancelled_error.call0(),
         }
@@ -572,7 +560,7 @@ impl This<'_, Future> {
             context.dict_set(&text("message")?, &message)?;
             context.dict_set(&text("exception")?, &exception)?;
             context.dict_set(&text("future")?, &self.object())?;
-            if let Some(source) = self.source_traceback.get() {
+            if let Some(source) = self.extras.get(Extra::SourceTraceback) {
                 context.dict_set(&text("source_traceback")?, &source)?;
             }
             let handler = &imports().names.call_exception_handler;

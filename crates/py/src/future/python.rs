@@ -1,6 +1,6 @@
 //! `ferrio.Future` as Python sees it.
 
-use super::{Callback, Future, FutureIterator, iterator};
+use super::{Callback, Extra, Future, FutureIterator, iterator};
 use crate::ffi::{
     Arguments, GetSet, Method, Object, Outcome, Raised, Signature, This, TypeBuilder, attributes,
     methods, none, sys, text,
@@ -225,15 +225,16 @@ pub(crate) fn shared_attributes() -> Vec<GetSet> {
         ),
         GetSet::read_only(
             c"_source_traceback",
-            |this: Self_<'_>| Ok(this.source_traceback.get().unwrap_or_else(none)),
+            |this: Self_<'_>| Ok(this.extras.get(Extra::SourceTraceback).unwrap_or_else(none)),
             c"Where the future was made, in debug mode.",
         ),
         GetSet::read_write(
             c"_cancel_message",
-            |this: Self_<'_>| Ok(this.cancel_message.get().unwrap_or_else(none)),
+            |this: Self_<'_>| Ok(this.extras.get(Extra::CancelMessage).unwrap_or_else(none)),
             |this: Self_<'_>, value: Option<&Object>| {
                 let message = crate::ffi::required(value, "_cancel_message")?;
-                this.cancel_message.assign(message.some().cloned());
+                let message = message.some().cloned();
+                this.extras.assign(Extra::CancelMessage, message);
                 Ok(())
             },
             c"The message of the cancellation.",

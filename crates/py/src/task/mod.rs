@@ -38,7 +38,7 @@ use crate::ffi::{
     Pointed, Raised, This, TypeObject, Visitor, none, recursive, sys, text, text_type_address,
     unlink,
 };
-use crate::future::Future;
+use crate::future::{Extra, Future};
 use crate::imports::imports;
 use crate::sync::forget_holder_of_locks;
 
@@ -47,17 +47,6 @@ use crate::sync::forget_holder_of_locks;
 pub(crate) struct Task {
     /// A task is a future; first, so that one's methods work on the other.
     future: Future,
-    // This and the name and the links stand where CPython 3.14 has its own (see `published.rs`).
-    pub(crate) coroutine: ObjectCell,
-    /// The name given by the user. For `Task-N`, which is formed when asked for, it is empty, or
-    /// from 3.14 on the int N, as in CPython's own tasks.
-    name: ObjectCell,
-    context: ObjectCell,
-    links: Links,
-    /// `_fut_waiter`: the future it waits for, kept until the step that follows.
-    waits_for: ObjectCell,
-    /// N of `Task-N`.
-    number: Cell<u64>,
     /// How many `cancel()` were not undone by `uncancel()`.
     cancel_requests: Cell<i32>,
     /// The next step throws CancelledError.
@@ -68,11 +57,25 @@ pub(crate) struct Task {
     maker: Cell<Maker>,
     /// How many cancellations its coroutine has caught.
     cancellations: Cancellations,
+    /// `_fut_waiter`: the future it waits for, kept until the step that follows.
+    waits_for: ObjectCell,
+    // This and the name and the links stand where CPython 3.14 has its own (see `published.rs`).
+    pub(crate) coroutine: ObjectCell,
+    /// The name given by the user. For `Task-N`, which is formed when asked for, it is empty, or
+    /// from 3.14 on the int N, as in CPython's own tasks.
+    name: ObjectCell,
+    context: ObjectCell,
+    links: Links,
     /// How many locks know it as their holder.
     holds: Cell<u16>,
     /// Where it comes from, and what is counted of it.
     pub(crate) origin: Origin,
 }
+
+/// Of 64-bit words, with the collector's header of two before it: what CPython's allocator gives out
+/// in 256 bytes, and a future in 128.
+const _: () = assert!(size_of::<Instance<Task>>() <= 30 * size_of::<u64>());
+const _: () = assert!(size_of::<Instance<Future>>() <= 14 * size_of::<u64>());
 
 static TYPE: TypeObject = TypeObject::new();
 static FREE_LIST: FreeList = FreeList::new();
@@ -164,7 +167,6 @@ impl Task {
             context: ObjectCell::new(),
             links: Links::new(),
             waits_for: ObjectCell::new(),
-            number: Cell::new(0),
             cancel_requests: Cell::new(0),
             must_cancel: Cell::new(false),
             log_destroy_pending: Cell::new(true),
@@ -297,7 +299,7 @@ impl This<'_, Task> {
             Some(name) => self.set_name(name)?,
             None => {
                 let number = NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
-                self.number.set(number);
+                self.future.task_number.set(number);
                 if cfg!(Py_3_14) {
                     self.name.set(Object::from_i64(number.cast_signed())?);
                 } else {
@@ -405,7 +407,8 @@ impl This<'_, Task> {
         }
         // A step is scheduled already.
         self.must_cancel.set(true);
-        self.future.cancel_message.assign(message.cloned());
+        let message = message.cloned();
+        self.future.extras.assign(Extra::CancelMessage, message);
         Ok(true)
     }
 
@@ -464,7 +467,7 @@ impl This<'_, Task> {
         {
             return Ok(name);
         }
-        let name = text(&format!("Task-{}", self.number.get()))?;
+        let name = text(&format!("Task-{}", self.future.task_number.get()))?;
         self.value().name.set(name.clone());
         Ok(name)
     }
@@ -472,7 +475,7 @@ impl This<'_, Task> {
     /// N of `Task-N`, while that is its name and nobody has asked for it.
     pub(crate) fn number_as_name(self) -> Option<u64> {
         let has_none = self.value().name.get().is_none_or(|name| name.is_int());
-        has_none.then(|| self.number.get())
+        has_none.then(|| self.future.task_number.get())
     }
 
     pub(crate) fn set_name(self, name: &Object) -> Outcome<()> {
@@ -496,7 +499,7 @@ impl This<'_, Task> {
                 &text("message")?,
                 &text("Task was destroyed but it is pending!")?,
             )?;
-            if let Some(source) = self.future.source_traceback.get() {
+            if let Some(source) = self.future.extras.get(Extra::SourceTraceback) {
                 context.dict_set(&text("source_traceback")?, &source)?;
             }
             let handler = &imports().names.call_exception_handler;

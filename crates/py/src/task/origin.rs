@@ -96,6 +96,7 @@ fn nanoseconds(time: &Timespec) -> i64 {
 /// at one from outside. Words of 8 bytes.
 pub(crate) mod offsets {
     use super::{Instance, Origin, Task, offset_of};
+    use crate::future::Future;
 
     const ORIGIN: usize = Instance::<Task>::VALUE_OFFSET + offset_of!(Task, origin);
     /// The id.
@@ -109,7 +110,8 @@ pub(crate) mod offsets {
     /// A str (up to 3.13 null and from 3.14 an int for a name that nobody has given or asked for).
     pub(crate) const NAME: usize = Instance::<Task>::VALUE_OFFSET + offset_of!(Task, name);
     /// N of `Task-N`.
-    pub(crate) const NUMBER: usize = Instance::<Task>::VALUE_OFFSET + offset_of!(Task, number);
+    pub(crate) const NUMBER: usize =
+        Instance::<Task>::VALUE_OFFSET + offset_of!(Future, task_number);
 }
 
 static LAST: AtomicU64 = AtomicU64::new(0);

@@ -11,7 +11,7 @@ use super::{Task, cancel_awaited, current};
 use crate::combinators::GatheringFuture;
 use crate::event_loop::EventLoop;
 use crate::ffi::{Context, Object, Outcome, Raised, Stepped, This, sys};
-use crate::future::{Callback, Future, Held, State};
+use crate::future::{Callback, Extra, Future, Held, State};
 use crate::imports::imports;
 use crate::inspect::begin_wait_for_future;
 
@@ -225,7 +225,7 @@ impl This<'_, Task> {
         let future = self.upcast::<Future>();
         if self.must_cancel.replace(false) {
             // Cancelled right before it came to its end.
-            let message = self.future().cancel_message.get();
+            let message = self.future().extras.get(Extra::CancelMessage);
             return future.cancel_future(message).map(drop);
         }
         if let Err(raised) = self.check_swallowed() {
@@ -240,7 +240,8 @@ impl This<'_, Task> {
         self.origin.end();
         let future = self.upcast::<Future>();
         if is_cancelled_error(&exception)? {
-            self.future().cancelled_error.set(exception);
+            let extras = &self.future().extras;
+            extras.assign(Extra::CancelledError, Some(exception));
             return future.cancel_future(None).map(drop);
         }
         future.set_raised(exception.clone())?;
@@ -356,7 +357,7 @@ impl This<'_, Task> {
         let Some(awaited) = self.waits_for.get() else {
             return Ok(());
         };
-        let message = self.future().cancel_message.get();
+        let message = self.future().extras.get(Extra::CancelMessage);
         if cancel_awaited(&awaited, message.as_ref())? {
             self.must_cancel.set(false);
         }
