@@ -59,7 +59,6 @@ macro_rules! plans {
         }
 
         impl Plan {
-            #[inline]
             fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
                 match self {
                     $(Plan::$name(steps) => steps.resume(thrown),)*
@@ -115,6 +114,22 @@ plans! {
     ChangeBarrier,
 }
 
+impl Plan {
+    /// [`Plan::resume`] for `await`, with the bodies that nearly always are over in one step, and are
+    /// the shortest, in place.
+    #[inline]
+    fn go_on(&mut self) -> Outcome<Progress> {
+        match self {
+            Plan::Get(steps) => steps.resume(None),
+            Plan::Put(steps) => steps.resume(None),
+            Plan::AcquireLock(steps) => steps.resume(None),
+            Plan::Enter(steps) => steps.resume(None),
+            Plan::Exit(steps) => steps.resume(None),
+            others => others.resume(None),
+        }
+    }
+}
+
 /// Where a coroutine is in its life.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -137,6 +152,8 @@ pub(crate) struct Coroutine {
     /// which is the only other one to look, takes its references for somebody else's.
     plan: RefCell<Option<Plan>>,
     stage: Cell<Stage>,
+    /// Whether its finalizer was called.
+    finalized: Cell<bool>,
     /// Where it was made, if that is to be remembered.
     origin: ObjectCell,
 }
@@ -191,7 +208,13 @@ unsafe impl Native for Coroutine {
         matches!(self.stage.get(), Stage::Created | Stage::Suspended)
     }
 
+    #[inline]
+    fn may_be_finalized(&self) -> bool {
+        self.finalized.get()
+    }
+
     fn finalize(this: This<'_, Coroutine>) {
+        this.finalized.set(true);
         let outcome = match this.stage.get() {
             Stage::Created => interned(c"_warn_unawaited_coroutine")
                 // As it is called for Python's own: whoever has replaced it hears of it.
@@ -216,6 +239,7 @@ impl Coroutine {
             function: Slot::with(function.own()),
             plan: RefCell::new(Some(plan.into())),
             stage: Cell::new(Stage::Created),
+            finalized: Cell::new(false),
             origin: ObjectCell::new(),
         })?;
         if is_origin_tracked() {
@@ -304,13 +328,41 @@ impl This<'_, Coroutine> {
         }
     }
 
-    /// `tp_iternext`: what the interpreter calls for `await`.
+    /// `tp_iternext`: what the interpreter calls for `await`. It is [`This::resume`] once more,
+    /// because the two have different bodies in place.
     #[inline]
     fn next(self) -> Outcome<Option<Object>> {
-        match self.resume(None)? {
-            Progress::Yielded(item) => Ok(Some(item)),
-            Progress::Returned(value) if value.is_none() => Ok(None),
-            Progress::Returned(value) => Err(Raised::returned(value)),
+        let stage = self.stage.get();
+        let (Stage::Created | Stage::Suspended, Ok(mut place)) =
+            (stage, self.plan.try_borrow_mut())
+        else {
+            return Err(not_to_be_resumed(stage));
+        };
+        let Some(plan) = place.as_mut() else {
+            return Err(already_awaited()); // The garbage collector has taken it.
+        };
+        self.stage.set(Stage::Running);
+        match plan.go_on() {
+            Ok(Progress::Yielded(item)) => {
+                self.stage.set(Stage::Suspended);
+                Ok(Some(item))
+            }
+            Ok(Progress::Returned(value)) => {
+                self.stage.set(Stage::Over);
+                // Where nobody but the interpreter has it, it is gone with its body after this.
+                if self.is_shared() {
+                    *place = None;
+                }
+                if value.is_none() {
+                    Ok(None)
+                } else {
+                    Err(Raised::returned(value))
+                }
+            }
+            Err(raised) => {
+                self.stage.set(Stage::Over);
+                Err(release_with(raised, &mut place))
+            }
         }
     }
 
@@ -430,14 +482,7 @@ impl Awaited {
     #[inline]
     pub(crate) fn resume(&self, thrown: Option<Object>) -> Outcome<Progress> {
         match (self, thrown) {
-            (Awaited::Future(future), None) if !future.is_done() => {
-                if future.blocking.replace(true) {
-                    return Err(Raised::runtime_error("await wasn't used with future"));
-                }
-                Ok(Progress::Yielded(future.clone().into_object()))
-            }
-            (Awaited::Future(future), None) => future.this().result().map(Progress::Returned),
-            (Awaited::Future(_), Some(exception)) => Err(Raised::exception(&exception)),
+            (Awaited::Future(future), thrown) => resume_future(future.this(), thrown),
             (Awaited::Iterator(iterator), None) => send(iterator),
             (Awaited::Iterator(iterator), Some(exception)) => throw(iterator, &exception),
         }
@@ -457,6 +502,24 @@ impl Awaited {
             Awaited::Iterator(iterator) => visitor.object(iterator),
         }
     }
+}
+
+/// One step of awaiting a future of ours.
+///
+/// # Errors
+/// What the future ends with, or `thrown`.
+#[inline]
+pub(crate) fn resume_future(future: This<'_, Future>, thrown: Option<Object>) -> Outcome<Progress> {
+    if let Some(exception) = thrown {
+        return Err(Raised::exception(&exception));
+    }
+    if future.is_done() {
+        return future.result().map(Progress::Returned);
+    }
+    if future.blocking.replace(true) {
+        return Err(Raised::runtime_error("await wasn't used with future"));
+    }
+    Ok(Progress::Yielded(future.own().into_object()))
 }
 
 /// What `await` iterates over.

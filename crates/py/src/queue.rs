@@ -11,7 +11,7 @@ use crate::awaitable::{Coroutine, Steps};
 use crate::ffi::{
     Arguments, Attribute, Extends, Function, GetSet, Linked, LinkedList, Links, Method, Native,
     Object, ObjectCell, Outcome, Own, Progress, Raised, Signature, Slot, This, TypeBuilder,
-    TypeObject, Visitor, attributes, methods, none, receiver, required, sys, text, unlink,
+    TypeObject, Visitor, attributes, methods, none, required, sys, text, unlink,
 };
 use crate::future::Future;
 use crate::imports::imports;
@@ -413,11 +413,51 @@ impl This<'_, Queue> {
         } else {
             self.call(&originals().names.put_item, &[item])?;
         }
+        self.note_put();
+        wake_next(&self.getters)
+    }
+
+    /// Whether it is a plain one in the order of coming.
+    #[inline]
+    fn is_plain_queue(self) -> bool {
+        self.has_original_methods() && self.dict.has_no_attributes()
+    }
+
+    /// `get()`, where nobody can have replaced a method, no Python code knows of the items and there
+    /// is one.
+    #[inline]
+    fn get_at_once(self) -> Outcome<Option<Object>> {
+        if !self.is_plain_queue() {
+            return Ok(None);
+        }
+        let item = self.items.pop_front_natively();
+        if item.is_some() {
+            wake_next(&self.putters)?;
+        }
+        Ok(item)
+    }
+
+    /// `put(item)`, where nobody can have replaced a method, no Python code knows of the items and
+    /// there is no limit; whether that was so.
+    #[inline]
+    fn put_at_once(self, item: &Object) -> Outcome<bool> {
+        let possible = self.is_plain_queue()
+            && !self.value().shut_down.get()
+            && self.maximum.small().is_some_and(|maximum| maximum <= 0)
+            && self.items.push_back_natively(item);
+        if possible {
+            self.note_put();
+            wake_next(&self.getters)?;
+        }
+        Ok(possible)
+    }
+
+    #[inline]
+    fn note_put(self) {
         self.unfinished.set(self.unfinished.get() + 1);
         if let Some(finished) = self.finished.get() {
             finished.unset();
         }
-        wake_next(&self.getters)
     }
 
     /// The base's `get_nowait()`.
@@ -557,11 +597,10 @@ impl Get {
     pub(crate) fn new(queue: Own<Queue>) -> Get {
         Get { queue, waits: None }
     }
-}
 
-impl Steps for Get {
-    #[inline]
-    fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
+    /// A step that is not the whole of it.
+    #[inline(never)]
+    fn go_on(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
         let queue = self.queue.this();
         if let Some(waiter) = &self.waits {
             match waiter.resume(thrown) {
@@ -569,7 +608,7 @@ impl Steps for Get {
                 Ok(Progress::Returned(_)) => {}
                 Err(raised) => {
                     let room = || queue.is_empty().map(|empty| !empty);
-                    return Err(queue.leave_list(raised, &queue.getters, &waiter.future, room));
+                    return Err(queue.leave_list(raised, &queue.getters, &waiter.future(), room));
                 }
             }
             self.waits = None;
@@ -584,12 +623,29 @@ impl Steps for Get {
             if queue.value().shut_down.get() && queue.is_empty()? {
                 return Err(shut_down_error());
             }
-            self.waits = Some(queue.join_list(&queue.getters)?);
-            return self.resume(None);
+            let waiter = queue.join_list(&queue.getters)?;
+            let first = waiter.begin();
+            self.waits = Some(waiter);
+            return match first {
+                Some(item) => Ok(Progress::Yielded(item)),
+                None => self.go_on(None),
+            };
         }
         queue
             .call(&originals().names.get_nowait, &[])
             .map(Progress::Returned)
+    }
+}
+
+impl Steps for Get {
+    #[inline(always)]
+    fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
+        if self.waits.is_none()
+            && let Some(item) = self.queue.this().get_at_once()?
+        {
+            return Ok(Progress::Returned(item));
+        }
+        self.go_on(thrown)
     }
 
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
@@ -610,9 +666,10 @@ pub(crate) struct Put {
     waits: Option<Waiter>,
 }
 
-impl Steps for Put {
-    #[inline]
-    fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
+impl Put {
+    /// A step that is not the whole of it.
+    #[inline(never)]
+    fn go_on(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
         let queue = self.queue.this();
         if let Some(waiter) = &self.waits {
             match waiter.resume(thrown) {
@@ -620,7 +677,7 @@ impl Steps for Put {
                 Ok(Progress::Returned(_)) => {}
                 Err(raised) => {
                     let room = || queue.is_full().map(|full| !full);
-                    return Err(queue.leave_list(raised, &queue.putters, &waiter.future, room));
+                    return Err(queue.leave_list(raised, &queue.putters, &waiter.future(), room));
                 }
             }
             self.waits = None;
@@ -629,8 +686,13 @@ impl Steps for Put {
             if queue.value().shut_down.get() {
                 return Err(shut_down_error());
             }
-            self.waits = Some(queue.join_list(&queue.putters)?);
-            return self.resume(None);
+            let waiter = queue.join_list(&queue.putters)?;
+            let first = waiter.begin();
+            self.waits = Some(waiter);
+            return match first {
+                Some(item) => Ok(Progress::Yielded(item)),
+                None => self.go_on(None),
+            };
         }
         if queue.is_plain() {
             queue.put_nowait(&self.item)?;
@@ -639,6 +701,16 @@ impl Steps for Put {
         queue
             .call(&originals().names.put_nowait, &[&self.item])
             .map(Progress::Returned)
+    }
+}
+
+impl Steps for Put {
+    #[inline(always)]
+    fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
+        if self.waits.is_none() && self.queue.this().put_at_once(&self.item)? {
+            return Ok(Progress::Returned(none()));
+        }
+        self.go_on(thrown)
     }
 
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
@@ -932,21 +1004,18 @@ fn add_functions() -> Outcome<()> {
     })?;
     TYPE.add_attribute(c"get", &function.into_object())?;
     let function = get(&originals().queue, c"put")?;
-    let function = Function::make(&function, "ferrio", |function, arguments| {
-        const PUT: Signature<2> = Signature {
-            function: "Queue.put",
-            names: [c"self", c"item"],
-            positional: 2,
-            required: 2,
-        };
-        let [this, item] = PUT.parse(arguments)?;
-        let plan = Put {
-            queue: receiver(this, "Queue.put")?,
-            item: item.map_or_else(none, Clone::clone),
-            waits: None,
-        };
-        Coroutine::make(function, plan)
-    })?;
+    let function = Function::make_method_with_argument(
+        &function,
+        || c"item",
+        |function, queue, item| {
+            let plan = Put {
+                queue,
+                item: item.clone(),
+                waits: None,
+            };
+            Coroutine::make(function, plan)
+        },
+    )?;
     TYPE.add_attribute(c"put", &function.into_object())?;
     let function = get(&originals().queue, c"join")?;
     let function = Function::make_method(&function, |function, queue| {

@@ -58,11 +58,11 @@ impl FreeList {
     ///
     /// # Safety
     /// * `block` has no references left, its value was dropped, the collector does not track it.
+    /// * CPython has not called its finalizer.
     #[inline]
     pub(super) unsafe fn keep(&self, block: *mut sys::PyObject) -> bool {
         let length = self.length.get();
-        // SAFETY: a question about the block's collector header.
-        if length == CAPACITY || unsafe { sys::PyObject_GC_IsFinalized(block) } != 0 {
+        if length == CAPACITY {
             return false;
         }
         self.blocks[length].set(block);

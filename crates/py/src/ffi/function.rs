@@ -70,8 +70,16 @@ impl Function {
     where
         F: Fn(This<'_, Function>, Arguments<'_>) -> Outcome<Object> + Copy + 'static,
     {
+        Function::with_entry(stands_for, module, call::<F>)
+    }
+
+    fn with_entry(
+        stands_for: &Object,
+        module: &str,
+        entry: sys::vectorcallfunc,
+    ) -> Outcome<Own<Function>> {
         Own::new(Function {
-            vectorcall: call::<F>,
+            vectorcall: entry,
             dict: ObjectCell::new(),
             weak_references: ObjectCell::new(),
             stands_for: ObjectCell::with(stands_for.clone()),
@@ -89,11 +97,21 @@ impl Function {
         T: Native,
         F: Fn(This<'_, Function>, Own<T>) -> Outcome<Object> + Copy + 'static,
     {
-        Function::make(stands_for, "ferrio", |function, arguments| {
-            let this = function.receiver::<T>(arguments)?;
-            // SAFETY: whoever names `F` as a type parameter here was handed a value of it.
-            unsafe { conjure::<F>()(function, this) }
-        })
+        Function::with_entry(stands_for, "ferrio", call_method::<T, F>)
+    }
+
+    /// The same with one argument, whose name `parameter` gives.
+    pub(crate) fn make_method_with_argument<T, N, F>(
+        stands_for: &Object,
+        _parameter: N,
+        _begin: F,
+    ) -> Outcome<Own<Function>>
+    where
+        T: Native,
+        N: Fn() -> &'static CStr + Copy + 'static,
+        F: Fn(This<'_, Function>, Own<T>, &Object) -> Outcome<Object> + Copy + 'static,
+    {
+        Function::with_entry(stands_for, "ferrio", call_method_with_argument::<T, N, F>)
     }
 
     /// What a call runs.
@@ -128,21 +146,6 @@ impl Own<Function> {
 }
 
 impl This<'_, Function> {
-    /// The one argument of a method: its instance.
-    ///
-    /// # Errors
-    /// TypeError for any other arguments, and for an instance of another class.
-    #[inline]
-    pub(crate) fn receiver<T: Native>(self, arguments: Arguments<'_>) -> Outcome<Own<T>> {
-        if !arguments.has_keywords()
-            && let [object] = arguments.positional()
-            && let Some(this) = This::<T>::from_object(object)
-        {
-            return Ok(this.own());
-        }
-        self.parse_receiver(arguments)
-    }
-
     /// Calls the Python function in whose place it stands.
     ///
     /// # Errors
@@ -154,6 +157,10 @@ impl This<'_, Function> {
         }
     }
 
+    /// The one argument of a method: its instance.
+    ///
+    /// # Errors
+    /// TypeError for any other arguments, and for an instance of another class.
     #[cold]
     fn parse_receiver<T: Native>(self, arguments: Arguments<'_>) -> Outcome<Own<T>> {
         let name = self.value().qualified_name().to_text()?;
@@ -165,6 +172,28 @@ impl This<'_, Function> {
         };
         let [this] = signature.parse(arguments)?;
         receiver(this, &name)
+    }
+
+    /// The instance and the one argument of a method.
+    ///
+    /// # Errors
+    /// TypeError for any other arguments, and for an instance of another class.
+    #[cold]
+    fn parse_receiver_and<T: Native>(
+        self,
+        parameter: &'static CStr,
+        arguments: Arguments<'_>,
+    ) -> Outcome<(Own<T>, Object)> {
+        let name = self.value().qualified_name().to_text()?;
+        let signature = Signature {
+            function: &name,
+            names: [c"self", parameter],
+            positional: 2,
+            required: 2,
+        };
+        let [this, argument] = signature.parse(arguments)?;
+        let argument = argument.map_or_else(super::none, Clone::clone);
+        Ok((receiver(this, &name)?, argument))
     }
 }
 
@@ -202,6 +231,62 @@ where
             This::from_raw(callable),
             Arguments::from_vectorcall(arguments, count, &names),
         )
+    })
+}
+
+/// What calls a method without arguments. As it nearly always is called it needs no parsing.
+unsafe extern "C" fn call_method<T, F>(
+    callable: *mut sys::PyObject,
+    arguments: *const *mut sys::PyObject,
+    count: usize,
+    names: *mut sys::PyObject,
+) -> *mut sys::PyObject
+where
+    T: Native,
+    F: Fn(This<'_, Function>, Own<T>) -> Outcome<Object> + Copy + 'static,
+{
+    // SAFETY: CPython calls the function of a live instance; the arguments are lent for the
+    // call; the body was handed to `make_method`, see `conjure`.
+    guard(|| unsafe {
+        let function = This::<Function>::from_raw(callable);
+        let count = sys::PyVectorcall_NARGS(count).unsigned_abs();
+        if count == 1
+            && names.is_null()
+            && let Some(this) = This::<T>::from_object(Object::view(&*arguments))
+        {
+            return conjure::<F>()(function, this.own());
+        }
+        let arguments = Arguments::from_vectorcall(arguments, count, &names);
+        let this = function.parse_receiver::<T>(arguments)?;
+        conjure::<F>()(function, this)
+    })
+}
+
+/// The same for a method with one argument.
+unsafe extern "C" fn call_method_with_argument<T, N, F>(
+    callable: *mut sys::PyObject,
+    arguments: *const *mut sys::PyObject,
+    count: usize,
+    names: *mut sys::PyObject,
+) -> *mut sys::PyObject
+where
+    T: Native,
+    N: Fn() -> &'static CStr + Copy + 'static,
+    F: Fn(This<'_, Function>, Own<T>, &Object) -> Outcome<Object> + Copy + 'static,
+{
+    // SAFETY: as above; both bodies were handed to `make_method_with_argument`.
+    guard(|| unsafe {
+        let function = This::<Function>::from_raw(callable);
+        let count = sys::PyVectorcall_NARGS(count).unsigned_abs();
+        if count == 2
+            && names.is_null()
+            && let Some(this) = This::<T>::from_object(Object::view(&*arguments))
+        {
+            return conjure::<F>()(function, this.own(), Object::view(&*arguments.add(1)));
+        }
+        let arguments = Arguments::from_vectorcall(arguments, count, &names);
+        let (this, argument) = function.parse_receiver_and::<T>(conjure::<N>()(), arguments)?;
+        conjure::<F>()(function, this, &argument)
     })
 }
 

@@ -81,6 +81,12 @@ pub(crate) unsafe trait Native: Sized + 'static {
         false
     }
 
+    /// Whether CPython may have called the finalizer: who remembers that spares the question.
+    #[inline]
+    fn may_be_finalized(&self) -> bool {
+        true
+    }
+
     /// Whether an instance of a type with [`Native::CHAINS`] may hold another at this moment.
     #[inline]
     fn may_hold_chain(&self) -> bool {
@@ -170,12 +176,19 @@ impl<'a, T: Native> This<'a, T> {
     /// The native object behind a reference, subclasses included.
     #[inline]
     pub(crate) fn from_object(object: &'a Object) -> Option<This<'a, T>> {
-        let class = T::type_object().as_ptr();
-        let actual = object.type_ptr();
-        // SAFETY: types are alive; a subclass's instance begins with its base's.
+        let wanted = T::type_object().as_ptr();
+        let mut class = object.type_ptr();
+        // The chain of those whose instances a class's own ones begin with is much shorter than its
+        // MRO, and whatever has T's layout has T in it.
+        // SAFETY: types are alive, and so are their bases; the last one has none.
         unsafe {
-            (actual == class || sys::PyType_IsSubtype(actual, class) != 0)
-                .then(|| This::from_raw(object.as_ptr()))
+            while class != wanted {
+                class = (*class).tp_base;
+                if class.is_null() {
+                    return None;
+                }
+            }
+            Some(This::from_raw(object.as_ptr()))
         }
     }
 
@@ -334,6 +347,17 @@ impl<T: Native> Own<T> {
     pub(crate) unsafe fn from_object_unchecked(object: Object) -> Own<T> {
         // SAFETY: non-null; the type by the caller's word; the reference changes hands.
         Own(unsafe { NonNull::new_unchecked(object.into_ptr().cast()) })
+    }
+
+    /// The object, if it is exactly a `T`; or else as it was.
+    #[inline]
+    pub(crate) fn from_exact(object: Object) -> Result<Own<T>, Object> {
+        if object.type_ptr() == T::type_object().as_ptr() {
+            // SAFETY: the type was compared.
+            Ok(unsafe { Own::from_object_unchecked(object) })
+        } else {
+            Err(object)
+        }
     }
 
     #[inline]

@@ -76,6 +76,12 @@ impl Object {
         unsafe { std::slice::from_raw_parts(pointer.cast::<Object>(), length) }
     }
 
+    /// The same reference, as what is lent.
+    #[inline]
+    pub(crate) fn lend(&self) -> Ref<'_> {
+        Ref(self.0, PhantomData)
+    }
+
     /// Whether somebody holds the object beside the one who asks.
     #[inline]
     pub(crate) fn is_shared(&self) -> bool {

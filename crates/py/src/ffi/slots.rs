@@ -43,18 +43,36 @@ pub(super) unsafe extern "C" fn new_instance<T: Native>(
 }
 
 pub(super) unsafe extern "C" fn deallocate<T: Native>(pointer: *mut sys::PyObject) {
-    // SAFETY: CPython calls this once, when the last reference is gone. A subclass's
-    // instance comes through CPython's own deallocator first, which has run the
-    // finalizer already. The value is dropped in place, then the memory is freed.
+    // SAFETY: CPython calls this once, when the last reference is gone.
     unsafe {
-        let _level = if T::CHAINS && This::<T>::from_raw(pointer).may_hold_chain() {
-            match Level::enter(pointer, deallocate::<T>) {
-                None => return,
-                level => level,
-            }
+        if T::CHAINS && This::<T>::from_raw(pointer).may_hold_chain() {
+            deallocate_in_chain::<T>(pointer);
         } else {
-            None
-        };
+            end::<T>(pointer);
+        }
+    }
+}
+
+/// The deallocator of what may hold others of its kind. On its own, so that nothing of it is left
+/// where there is no chain.
+#[inline(never)]
+unsafe extern "C" fn deallocate_in_chain<T: Native>(pointer: *mut sys::PyObject) {
+    // SAFETY: the caller's word, the first time and when it was put off.
+    unsafe {
+        if let Some(_level) = Level::enter(pointer, deallocate_in_chain::<T>) {
+            end::<T>(pointer);
+        }
+    }
+}
+
+/// # Safety
+/// * `pointer` has no references, and CPython has called its deallocator.
+#[inline(always)]
+unsafe fn end<T: Native>(pointer: *mut sys::PyObject) {
+    // SAFETY: the last reference is gone. A subclass's instance comes through CPython's own
+    // deallocator first, which has run the finalizer already. The value is dropped in place, then
+    // the memory is freed.
+    unsafe {
         let class = sys::Py_TYPE(pointer);
         let this = This::<T>::from_raw(pointer);
         let exact = class == T::type_object().as_ptr();
@@ -70,6 +88,10 @@ pub(super) unsafe extern "C" fn deallocate<T: Native>(pointer: *mut sys::PyObjec
             return;
         }
         sys::PyObject_GC_UnTrack(pointer.cast());
+        let reusable = exact
+            && (!T::FINALIZES
+                || !this.may_be_finalized()
+                || sys::PyObject_GC_IsFinalized(pointer) == 0);
         let status = guard_status(|| {
             let value = this.value();
             value.detach();
@@ -90,7 +112,7 @@ pub(super) unsafe extern "C" fn deallocate<T: Native>(pointer: *mut sys::PyObjec
         if status < 0 {
             sys::PyErr_WriteUnraisable(class.cast());
         }
-        if exact && T::free_list().is_some_and(|list| list.keep(pointer)) {
+        if reusable && T::free_list().is_some_and(|list| list.keep(pointer)) {
             return;
         }
         if let Some(free) = (*class).tp_free {

@@ -107,9 +107,8 @@ impl This<'_, Condition> {
         {
             return None;
         }
-        let lock = self.lock.get()?;
-        let lock = This::<Lock>::from_exact(&lock)?;
-        lock.is_plain().then(|| lock.own())
+        let lock = Own::<Lock>::from_exact(self.lock.get()?).ok()?;
+        lock.this().is_plain().then_some(lock)
     }
 
     fn lock(self) -> Outcome<Object> {

@@ -77,6 +77,12 @@ impl Count {
         }
     }
 
+    /// The number, if it is an int of ordinary size.
+    #[inline]
+    pub(crate) fn small(&self) -> Option<i64> {
+        (!self.other.is_some()).then(|| self.small.get())
+    }
+
     pub(crate) fn is_negative(&self) -> Outcome<bool> {
         match self.other.get() {
             None => Ok(self.small.get() < 0),

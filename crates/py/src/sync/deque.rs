@@ -52,6 +52,37 @@ impl Deque {
         }
     }
 
+    /// Whether it is certain that nothing is in it.
+    #[inline]
+    pub(crate) fn is_natively_empty(&self) -> bool {
+        match &*self.0.borrow() {
+            Container::Absent => true,
+            Container::Native(items) => items.is_empty(),
+            Container::Python(_) => false,
+        }
+    }
+
+    /// Puts a reference to the item at the end, if no Python code knows of the deque; whether it did.
+    #[inline]
+    pub(crate) fn push_back_natively(&self, item: &Object) -> bool {
+        match &mut *self.0.borrow_mut() {
+            Container::Native(items) => {
+                items.push_back(item.clone());
+                true
+            }
+            Container::Absent | Container::Python(_) => false,
+        }
+    }
+
+    /// Takes the first item, if there is one and no Python code knows of the deque.
+    #[inline]
+    pub(crate) fn pop_front_natively(&self) -> Option<Object> {
+        match &mut *self.0.borrow_mut() {
+            Container::Native(items) => items.pop_front(),
+            Container::Absent | Container::Python(_) => None,
+        }
+    }
+
     #[inline]
     pub(crate) fn len(&self) -> Outcome<usize> {
         let object = match &*self.0.borrow() {

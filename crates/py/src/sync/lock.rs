@@ -164,6 +164,16 @@ impl This<'_, Lock> {
         self.wake_first()
     }
 
+    /// Takes it if nobody has it or wants it; whether it did.
+    #[inline]
+    fn take_at_once(self, in_section: bool) -> bool {
+        let possible = !self.locked.get() && self.waiters.is_natively_empty();
+        if possible {
+            self.take(in_section);
+        }
+        possible
+    }
+
     /// The task that is being stepped has it from now on.
     #[inline]
     fn take(self, in_section: bool) {
@@ -235,11 +245,16 @@ impl AcquireLock {
             ..AcquireLock::new(lock)
         }
     }
-}
 
-impl Steps for AcquireLock {
+    /// Takes the lock if nobody has it or wants it; whether it did.
     #[inline]
-    fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
+    fn at_once(&self) -> bool {
+        self.waits.is_none() && self.lock.this().take_at_once(self.in_section)
+    }
+
+    /// A step that is not the whole of it.
+    #[inline(never)]
+    fn go_on(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
         let lock = self.lock.this();
         let Some(waiter) = &self.waits else {
             if lock.is_free()? {
@@ -249,8 +264,12 @@ impl Steps for AcquireLock {
             begin_wait_for_lock(lock)?;
             let waiter = Waiter::join(&lock.bound_loop, &lock.object(), &lock.waiters)?;
             waiter.serves(Purpose::Lock);
+            let first = waiter.begin();
             self.waits = Some(waiter);
-            return self.resume(None);
+            return match first {
+                Some(item) => Ok(Progress::Yielded(item)),
+                None => self.go_on(None),
+            };
         };
         match waiter.resume_and_leave(&lock.waiters, thrown) {
             Ok(Some(item)) => Ok(Progress::Yielded(item)),
@@ -266,6 +285,16 @@ impl Steps for AcquireLock {
             }
             Err(raised) => Err(raised),
         }
+    }
+}
+
+impl Steps for AcquireLock {
+    #[inline(always)]
+    fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
+        if self.at_once() {
+            return Ok(Progress::Returned(Object::from_bool(true)));
+        }
+        self.go_on(thrown)
     }
 
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
@@ -308,12 +337,12 @@ impl Enter {
         }
         Enter::Named(object.clone())
     }
-}
 
-impl Steps for Enter {
-    fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
+    /// A step that is not the whole of it.
+    #[inline(never)]
+    fn go_on(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
         let progress = match self {
-            Enter::Lock(acquire) => acquire.resume(thrown)?,
+            Enter::Lock(acquire) => acquire.go_on(thrown)?,
             Enter::Semaphore(acquire) => acquire.resume(thrown)?,
             Enter::Awaiting(awaited) => awaited.resume(thrown)?,
             Enter::Named(object) => {
@@ -328,6 +357,18 @@ impl Steps for Enter {
             Progress::Returned(_) => Progress::Returned(none()),
             yielded @ Progress::Yielded(_) => yielded,
         })
+    }
+}
+
+impl Steps for Enter {
+    #[inline(always)]
+    fn resume(&mut self, thrown: Option<Object>) -> Outcome<Progress> {
+        if let Enter::Lock(acquire) = self
+            && acquire.at_once()
+        {
+            return Ok(Progress::Returned(none()));
+        }
+        self.go_on(thrown)
     }
 
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
@@ -352,15 +393,12 @@ impl Steps for Enter {
 /// `__aexit__` of whatever has a `release()`.
 pub(crate) struct Exit(pub(crate) Object);
 
-impl Steps for Exit {
-    #[inline]
-    fn resume(&mut self, _thrown: Option<Object>) -> Outcome<Progress> {
+impl Exit {
+    /// Whatever it is that is released.
+    #[inline(never)]
+    fn release(&self) -> Outcome<Progress> {
         let object = &self.0;
-        if let Some(lock) = This::<Lock>::from_exact(object)
-            && lock.is_plain()
-        {
-            lock.release()?;
-        } else if let Some(semaphore) = This::<Semaphore>::from_exact(object)
+        if let Some(semaphore) = This::<Semaphore>::from_exact(object)
             && semaphore.is_plain()
         {
             semaphore.release()?;
@@ -372,6 +410,19 @@ impl Steps for Exit {
             object.call_method(&originals().names.release, &[])?;
         }
         Ok(Progress::Returned(none()))
+    }
+}
+
+impl Steps for Exit {
+    #[inline(always)]
+    fn resume(&mut self, _thrown: Option<Object>) -> Outcome<Progress> {
+        match This::<Lock>::from_exact(&self.0) {
+            Some(lock) if lock.is_plain() => {
+                lock.release()?;
+                Ok(Progress::Returned(none()))
+            }
+            _ => self.release(),
+        }
     }
 
     fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {

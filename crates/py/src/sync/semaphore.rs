@@ -281,7 +281,7 @@ impl Steps for AcquireSemaphore {
                 let cancelled = is_cancelled_error(&raised);
                 let exception = raised.take();
                 if cancelled {
-                    self.give_back(&waiter.future)?;
+                    self.give_back(&waiter.future())?;
                 }
                 if originals().semaphore_wakes_all {
                     semaphore.wake_all_there_is_room_for()?;

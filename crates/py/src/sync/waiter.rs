@@ -3,14 +3,18 @@
 use std::ffi::c_int;
 
 use super::{BoundLoop, Deque};
-use crate::awaitable::Awaited;
-use crate::ffi::{Object, Outcome, Progress, Raised, This, Visitor};
+use crate::awaitable::{Awaited, resume_future};
+use crate::ffi::{Object, Outcome, Own, Progress, Raised, Ref, Visitor};
 use crate::future::{Future, Purpose};
 
 /// A future in a list of waiters.
-pub(crate) struct Waiter {
-    pub(crate) future: Object,
-    awaited: Awaited,
+pub(crate) enum Waiter {
+    Native(Own<Future>),
+    /// What another loop makes, and what awaiting it iterates over.
+    Foreign {
+        future: Object,
+        awaited: Awaited,
+    },
 }
 
 impl Waiter {
@@ -27,14 +31,38 @@ impl Waiter {
     #[inline]
     pub(crate) fn join_with(future: Object, waiters: &Deque) -> Outcome<Waiter> {
         waiters.push_back(&future)?;
-        let awaited = Awaited::new(&future)?;
-        Ok(Waiter { future, awaited })
+        match Own::from_exact(future) {
+            Ok(native) => Ok(Waiter::Native(native)),
+            Err(future) => Ok(Waiter::Foreign {
+                awaited: Awaited::new(&future)?,
+                future,
+            }),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn future(&self) -> Ref<'_> {
+        match self {
+            Waiter::Native(future) => future.this().object(),
+            Waiter::Foreign { future, .. } => future.lend(),
+        }
+    }
+
+    /// What the first step of waiting yields, if that is certain; nothing has happened otherwise.
+    #[inline]
+    pub(crate) fn begin(&self) -> Option<Object> {
+        match self {
+            Waiter::Native(future) if !future.is_done() && !future.blocking.replace(true) => {
+                Some(future.clone().into_object())
+            }
+            Waiter::Native(_) | Waiter::Foreign { .. } => None,
+        }
     }
 
     /// Says what it waits for.
     #[inline]
     pub(crate) fn serves(&self, purpose: Purpose) {
-        if let Some(future) = This::<Future>::from_exact(&self.future) {
+        if let Waiter::Native(future) = self {
             future.purpose.set(purpose);
         }
     }
@@ -45,7 +73,10 @@ impl Waiter {
     /// What the future ends with, or `thrown`.
     #[inline]
     pub(crate) fn resume(&self, thrown: Option<Object>) -> Outcome<Progress> {
-        self.awaited.resume(thrown)
+        match self {
+            Waiter::Native(future) => resume_future(future.this(), thrown),
+            Waiter::Foreign { awaited, .. } => awaited.resume(thrown),
+        }
     }
 
     /// One step of waiting after which, when it was the last, the future leaves its list: what it
@@ -59,7 +90,7 @@ impl Waiter {
         waiters: &Deque,
         thrown: Option<Object>,
     ) -> Outcome<Option<Object>> {
-        match self.awaited.resume(thrown) {
+        match self.resume(thrown) {
             Ok(Progress::Yielded(item)) => Ok(Some(item)),
             Ok(Progress::Returned(_)) => {
                 self.leave(waiters)?;
@@ -75,7 +106,7 @@ impl Waiter {
     }
 
     fn leave(&self, waiters: &Deque) -> Outcome<()> {
-        if waiters.remove(&self.future)? {
+        if waiters.remove(&self.future())? {
             Ok(())
         } else {
             Err(not_in_deque())
@@ -83,8 +114,13 @@ impl Waiter {
     }
 
     pub(crate) fn visit(&self, visitor: Visitor<'_>) -> Result<(), c_int> {
-        visitor.object(&self.future)?;
-        self.awaited.visit(visitor)
+        match self {
+            Waiter::Native(future) => visitor.own(future),
+            Waiter::Foreign { future, awaited } => {
+                visitor.object(future)?;
+                awaited.visit(visitor)
+            }
+        }
     }
 }
 
