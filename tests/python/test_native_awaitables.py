@@ -310,6 +310,50 @@ def test_never_awaited(library):
     gc.collect()
 
 
+def test_never_awaited_after_others_were_found_as_garbage(library):
+    class Owner:
+        pass
+
+    for _ in range(3):
+        owner = Owner()
+        owner.itself, owner.coroutine = owner, library.Lock().acquire()
+        with pytest.warns(RuntimeWarning, match="coroutine 'Lock.acquire' was never awaited"):
+            del owner
+            gc.collect()
+        with pytest.warns(RuntimeWarning, match="coroutine 'Lock.acquire' was never awaited"):
+            library.Lock().acquire()
+            gc.collect()
+
+
+def test_one_that_is_over_keeps_nothing(library, loop):
+    class Item:
+        pass
+
+    async def main():
+        queue, lock = library.Queue(), library.Lock()
+        queue.put_nowait(Item())
+        put = Item()
+        kept = [
+            queue.get(),
+            queue.put(put),
+            queue.join(),
+            lock.acquire(),
+            lock.__aexit__(None, None, None),
+            lock.__aenter__(),
+        ]
+        references = [weakref.ref(thing) for thing in (queue, lock, put)]
+        await kept[0]
+        queue.task_done()
+        await kept[1]
+        queue.task_done()
+        for coroutine in kept[2:]:
+            await coroutine
+        del queue, lock, put
+        return [reference() for reference in references], len(kept)
+
+    assert loop.run_until_complete(main()) == ([None] * 3, 6)
+
+
 def test_where_it_was_made(library):
     assert (coroutine := library.sleep(0)).cr_origin is None
     coroutine.close()

@@ -112,6 +112,77 @@ def test_waiting_on_both_sides(library, loop):
     assert loop.run_until_complete(main()) == list(range(50))
 
 
+def test_who_waits_is_woken_by_what_need_not_wait(library, loop):
+    async def main():
+        queue, received = library.Queue(1), []
+
+        async def consume():
+            received.append(await queue.get())
+
+        async def produce(item):
+            await queue.put(item)
+            received.append(queue.qsize())
+
+        consuming = [asyncio.ensure_future(consume()) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert len(queue._getters) == 2
+        await queue.put("first")
+        await consuming[0]
+        await queue.put("second")
+        await consuming[1]
+        await queue.put("third")
+        producing = asyncio.ensure_future(produce("fourth"))
+        await asyncio.sleep(0)
+        assert len(queue._putters) == 1
+        received.append(await queue.get())
+        await producing
+        received.append(await queue.get())
+        return received
+
+    assert loop.run_until_complete(main()) == ["first", "second", "third", 1, "fourth"]
+
+
+def test_items_that_a_program_has_looked_at(library, loop):
+    async def main():
+        queue = library.Queue()
+        await queue.put(1)
+        queue._queue.append(2)
+        await queue.put(3)
+        queue._queue.appendleft(0)
+        return [await queue.get() for _ in range(4)], list(queue._queue)
+
+    assert loop.run_until_complete(main()) == ([0, 1, 2, 3], [])
+
+
+def test_arguments(library, loop):
+    async def main():
+        queue = library.Queue()
+        await queue.put(item=1)
+        await library.Queue.put(queue, 2)
+        await library.Queue.put(queue, item=3)
+        await library.Queue.put(self=queue, item=4)
+        taken = [
+            await queue.get(),
+            await library.Queue.get(queue),
+            await library.Queue.get(self=queue),
+        ]
+        for wrong in (
+            lambda: queue.put(),
+            lambda: queue.put(1, 2),
+            lambda: queue.put(other=1),
+            lambda: queue.put(1, item=1),
+            lambda: queue.get(1),
+            lambda: queue.get(item=1),
+            lambda: library.Queue.get(),
+            lambda: library.Queue.put(queue),
+        ):
+            with pytest.raises(TypeError, match=r"Queue\.(put|get)\(\)"):
+                wrong()
+        return taken, queue.qsize()
+
+    assert loop.run_until_complete(main()) == ([1, 2, 3], 1)
+
+
 def test_nowait(library):
     queue = library.Queue(1)
     with pytest.raises(asyncio.QueueEmpty):
