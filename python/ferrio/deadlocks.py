@@ -125,6 +125,16 @@ def _look_soon(loop: Any) -> None:
     _looks.setdefault(loop, _Looks()).plan(loop, due=True)
 
 
+def _look_later(loop: Any) -> None:
+    """Hear that ``loop`` is about to wait and only threads at its jobs could wake it.
+
+    They have perhaps nothing more to say, and a moment later are idle.
+    """
+    looks = _looks.setdefault(loop, _Looks())
+    if looks.timer is None or looks.timer() is None:
+        looks.plan(loop, due=False)
+
+
 def _look_for_stuck(reference: weakref.ref[Any]) -> None:
     """Tell of tasks that only each other could wake, and decide when to look again."""
     loop = reference()
@@ -257,10 +267,18 @@ _CHANGED_BY_OTHERS = frozenset(
 def _who_knows_it(task: task_views.TaskInfo, needed: tuple[int, ...]) -> str:
     """Return the tasks without which the wait does not end, in words."""
     if needed == (task.id,):
-        return "nobody else knows"
+        has_it = task.wait is not None and task.wait.kind in ("lock", "semaphore")
+        return "it has itself" if has_it else "nobody else knows"
     others = ", ".join(str(each) for each in needed[:5])
     more = f" and {len(needed) - 5} more" if len(needed) > 5 else ""
     return f"only task{'' if len(needed) == 1 else 's'} {others}{more} might end"
+
+
+def _program_site(task: task_views.TaskInfo) -> task_views.Site | None:
+    """Return the line at which a task is: the program's own, as far as that is known."""
+    if task.wait is not None and task.wait.site is not None:
+        return task.wait.site
+    return task.stack[-1] if task.stack else None
 
 
 def _line_of(
@@ -286,8 +304,9 @@ def _line_of(
     elif kind in _CHANGED_BY_OTHERS and needed:
         words += f", which {_who_knows_it(task, needed)},"
     words += f" since {max(since, 0.0):.1f} s"
-    if task.stack:
-        words += f", at {task.stack[-1]}"
+    site = _program_site(task)
+    if site is not None:
+        words += f", at {site}"
     if task.created is not None:
         words += f"; made at {task.created}"
     return words

@@ -455,6 +455,139 @@ def test_a_timer_of_somebody_else_does_not_make_it_uncertain(told):
     assert len(told_within(told, main)) == 1
 
 
+# What everybody may get at, as most programs have their locks.
+shared = {}
+
+
+def nested_semaphore(library):
+    shared["slots"] = library.Semaphore(2)
+
+    async def fetch(depth):
+        async with shared["slots"]:
+            if depth:
+                # The other one has the other slot, and wants one more as well.
+                await ferrio.sleep(0)
+                await fetch(depth - 1)
+
+    async def one():
+        await fetch(1)
+
+    async def other():
+        await fetch(1)
+
+    return {"one": one, "other": other}
+
+
+def bounded_semaphores(library):
+    shared["first"] = library.BoundedSemaphore(1)
+    shared["second"] = library.BoundedSemaphore(1)
+
+    async def take(outer, inner):
+        async with shared[outer]:
+            await ferrio.sleep(0)
+            async with shared[inner]:
+                pass
+
+    return {
+        "one": functools.partial(take, "first", "second"),
+        "other": functools.partial(take, "second", "first"),
+    }
+
+
+def locks_of_asyncio(_):
+    shared["first"], shared["second"] = asyncio.Lock(), asyncio.Lock()
+
+    async def take(outer, inner):
+        async with shared[outer]:
+            await ferrio.sleep(0)
+            async with shared[inner]:
+                pass
+
+    return {
+        "one": functools.partial(take, "first", "second"),
+        "other": functools.partial(take, "second", "first"),
+    }
+
+
+@LIBRARIES
+@pytest.mark.parametrize(
+    "make",
+    [nested_semaphore, bounded_semaphores, locks_of_asyncio],
+    ids=lambda make: make.__name__.replace("_", " "),
+)
+def test_what_everybody_may_get_at_is_up_to_those_in_its_sections(told, make, library):
+    words = "suspected deadlock: "
+    message = run_stuck(told, make, library, words)
+    # The line of the program, whoever's class it is.
+    assert re.search(r"which .*, since \d\.\d s, at .*test_suspected_deadlocks\.py:\d+ in ", message)
+
+
+@LIBRARIES
+def test_a_semaphore_that_its_own_task_has(told, library):
+    def make(library):
+        shared["only"] = library.Semaphore(1)
+
+        async def alone():
+            async with shared["only"]:
+                await shared["only"].acquire()
+
+        return {"alone": alone}
+
+    message = run_stuck(told, make, library, "suspected deadlock: a task waits for itself\n")
+    assert re.search(r"waits for semaphore <.*>, which it has itself, since", message)
+
+
+@LIBRARIES
+def test_sections_that_come_to_their_end(told, library):
+    async def main():
+        slots = library.Semaphore(1)
+        lock = library.Lock()
+
+        async def work():
+            async with slots, lock:
+                await ferrio.sleep(IN_VAIN / 2)
+
+        await ferrio.gather(*(work() for _ in range(3)))
+
+    assert told_within(told, main) == []
+
+
+def test_a_semaphore_that_somebody_has_without_a_section(told):
+    async def main():
+        slots = ferrio.Semaphore(2)
+
+        async def hold():
+            await slots.acquire()
+            await ferrio.sleep(IN_VAIN)
+            slots.release()
+
+        async def nested():
+            async with slots, slots:
+                pass
+
+        holder = asyncio.create_task(hold())
+        await ferrio.sleep(0)
+        await nested()
+        await holder
+
+    assert told_within(told, main) == []
+
+
+def test_a_semaphore_by_which_others_tell_of_something(told):
+    async def main():
+        told_of = ferrio.Semaphore(0)
+        told_of.release()
+
+        async def nested():
+            async with told_of, told_of:
+                pass
+
+        asyncio.get_running_loop().call_later(IN_VAIN, told_of.release)
+        await nested()
+
+    assert told_within(told, main) == []
+
+
 ALONE = """
 import asyncio, signal
 import ferrio

@@ -316,5 +316,43 @@ def test_something_may_wake_the_loop(before):
     assert "nothing can wake" not in run_alone(program)
 
 
+AFTER_A_JOB = """
+import asyncio, signal
+import ferrio
+
+shared = []
+
+async def main():
+    shared.append(asyncio.Event())
+    await asyncio.to_thread(print, "in a thread")
+    # Other threads there are, which wait for jobs.
+    await shared[0].wait()
+
+class Told(Exception):
+    pass
+
+import logging
+
+class Handler(logging.Handler):
+    def emit(self, record):
+        print(record.getMessage().splitlines()[0])
+        raise SystemExit
+
+logging.getLogger("ferrio.deadlock").addHandler(Handler())
+signal.alarm(40)
+ferrio.run(main())
+"""
+
+
+def test_threads_without_a_job_wake_nobody():
+    import subprocess
+    import sys
+
+    outcome = subprocess.run(
+        [sys.executable, "-c", AFTER_A_JOB], capture_output=True, text=True, timeout=60
+    )
+    assert "nothing can wake the loop" in outcome.stdout, outcome
+
+
 def test_a_programs_signal_handler_may_wake_the_loop():
     assert "nothing can wake" not in run_alone(ALONE.format(before="", handler="stop"))

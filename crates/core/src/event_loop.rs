@@ -272,6 +272,12 @@ impl<T> EventLoop<T> {
         self.injector.is_pending()
     }
 
+    /// Whether there is something that other threads have injected, woken up for or not.
+    #[must_use]
+    pub fn is_handed_something(&self) -> bool {
+        self.injector.is_pending() || !self.injector.is_empty()
+    }
+
     /// Says that something was written to an fd, or a signal arrived by another way than the
     /// signal pipe: the next turn asks for I/O even if it has ready work.
     #[inline]

@@ -86,6 +86,14 @@ impl<T> InjectQueue<T> {
         self.waker.is_notified()
     }
 
+    /// Whether there is no entry in it, also none that nobody was woken for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        lock(&self.entries)
+            .as_ref()
+            .is_none_or(|entries| entries.is_empty())
+    }
+
     /// Whether the queue refuses entries.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -335,6 +335,11 @@ impl EventLoop {
         ready == 0 && timers == 0 && self.sources.borrow().is_empty()
     }
 
+    /// Whether other threads have handed in something that is still to be collected.
+    pub(crate) fn is_handed_something(&self) -> bool {
+        self.core.is_handed_something()
+    }
+
     /// Whether the next timer may be one that only looks for deadlocks.
     #[inline]
     pub(crate) fn has_look_timer(&self) -> bool {

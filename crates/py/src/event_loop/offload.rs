@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ferrio_core::InjectQueue;
+use ferrio_core::job_queue::JobStats;
 use ferrio_inspect::clock::now_ns;
 
 use super::callbacks::{check_callback, missing};
@@ -32,6 +33,18 @@ impl EventLoop {
     #[inline]
     pub(super) fn take_announcement(&self) -> Option<Arc<Shared>> {
         self.unannounced.take()
+    }
+
+    /// How many threads the default executor has, and how many of them wait for a job.
+    pub(crate) fn pool_threads(&self) -> JobStats {
+        self.thread_pool
+            .get()
+            .and_then(|pool| pool.this().stats())
+            .unwrap_or(JobStats {
+                threads: 0,
+                idle: 0,
+                queued: 0,
+            })
     }
 
     /// Announces what was not announced yet: the loop stops turning.

@@ -82,7 +82,7 @@ pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{Extends, Instance, Native, Own, This, TypeObject, Visitor};
 pub(crate) use object::{Object, Ref, interned, none, not_implemented, text, text_type_address};
 pub(crate) use outside::{code_type_address, hex_version, runtime_address};
-pub(crate) use reach::Reached;
+pub(crate) use reach::{Reached, sections_of};
 pub(crate) use replaced_value::{ReplacedValue, learn_dict_layout};
 pub(crate) use returned::forget_returned;
 pub(crate) use search::find;
@@ -94,7 +94,7 @@ pub(crate) use socket_object::{
 pub(crate) use stepped::{Stepped, stepped};
 use threads::guard_optional;
 pub(crate) use threads::{
-    attached, guard, guard_status, has_other_threads, is_finalizing, may_others_want_interpreter,
+    attached, count_other_threads, guard, guard_status, is_finalizing, may_others_want_interpreter,
     recursive, released, thread_id, thread_number, thread_state_address,
 };
 pub(crate) use tls::{FreshBytes, MemoryBio, SslSocket, build_window, learn_tls_types};

@@ -149,6 +149,14 @@ impl Object {
         }
     }
 
+    /// Whether this is a function of Python's that is bound to an object.
+    pub(crate) fn is_bound_method(&self) -> bool {
+        unsafe extern "C" {
+            static mut PyMethod_Type: sys::PyTypeObject;
+        }
+        self.type_ptr() == &raw mut PyMethod_Type
+    }
+
     /// What this is bound to, if it is a method: nothing of the program's runs.
     pub(crate) fn bound_receiver(&self) -> Option<Object> {
         unsafe extern "C" {

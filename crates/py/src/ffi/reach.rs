@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 
-use super::{Object, Ref, sys};
+use super::bound::BoundFunction;
+use super::{Function, Object, Ref, This, interned, sys};
 
 /// Objects that were reached, each by its place in the lists.
 pub(crate) struct Reached {
@@ -109,6 +110,67 @@ impl Object {
     pub(crate) fn is_context(&self) -> bool {
         // SAFETY: a live object.
         unsafe { sys::PyContext_CheckExact(self.as_ptr()) != 0 }
+    }
+}
+
+/// What a suspended coroutine, or generator, is in an `async with` section of: objects of which it has
+/// `__aexit__` at hand, for the end of the section.
+pub(crate) fn sections_of(suspended: &Object) -> Vec<Object> {
+    // All are referred to before anything is asked of one of them.
+    let at_hand: Vec<Object> = referents(suspended.as_ptr())
+        .into_iter()
+        // SAFETY: alive, because the coroutine refers to it and nothing has run.
+        .map(|referred| unsafe { Object::from_borrowed(referred) })
+        .collect();
+    let mut found = Vec::new();
+    for (place, object) in at_hand.iter().enumerate() {
+        if let Some((function, receiver)) = bound_parts(object) {
+            if is_section_end(&function) {
+                found.push(receiver);
+            }
+        } else if is_section_end(object)
+            && let Some(receiver) = at_hand.get(place + 1)
+        {
+            // From 3.14 on the two lie on the stack one above the other.
+            found.push(receiver.clone());
+        }
+    }
+    found
+}
+
+/// The function and the object of a bound method, Python's or ours.
+fn bound_parts(object: &Object) -> Option<(Object, Object)> {
+    if !object.is_bound_method() && This::<BoundFunction>::from_exact(object).is_none() {
+        return None;
+    }
+    let part = |name| object.get_attr(&interned(name)?);
+    match (part(c"__func__"), part(c"__self__")) {
+        (Ok(function), Ok(receiver)) => Some((function, receiver)),
+        (Err(raised), _) | (_, Err(raised)) => {
+            // Of one that is being freed.
+            raised.discard();
+            None
+        }
+    }
+}
+
+/// Whether it is a function that ends a section.
+fn is_section_end(function: &Object) -> bool {
+    // SAFETY: a live object.
+    let is_of_python = unsafe { sys::PyFunction_Check(function.as_ptr()) != 0 };
+    if !is_of_python && This::<Function>::from_exact(function).is_none() {
+        return false;
+    }
+    let named = interned(c"__name__")
+        .and_then(|name| function.get_attr(&name))
+        .and_then(|name| name.to_text());
+    match named {
+        Ok(name) => name == "__aexit__",
+        // Neither has a name that cannot be read; nothing is known of one that had.
+        Err(raised) => {
+            raised.discard();
+            false
+        }
     }
 }
 

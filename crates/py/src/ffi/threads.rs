@@ -116,13 +116,18 @@ pub(crate) fn thread_number() -> u32 {
         .unsigned_abs()
 }
 
-/// Whether other threads than this one have ever run Python code and not ended.
-pub(crate) fn has_other_threads() -> bool {
+/// How many other threads than this one have ever run Python code and not ended.
+pub(crate) fn count_other_threads() -> usize {
+    let mut count = 0_usize;
     // SAFETY: the thread holds the interpreter, so that the list of its threads stays as it is.
     unsafe {
-        let first = sys::PyInterpreterState_ThreadHead(sys::PyInterpreterState_Get());
-        !first.is_null() && !sys::PyThreadState_Next(first).is_null()
+        let mut state = sys::PyInterpreterState_ThreadHead(sys::PyInterpreterState_Get());
+        while !state.is_null() {
+            count += 1;
+            state = sys::PyThreadState_Next(state);
+        }
     }
+    count.saturating_sub(1)
 }
 
 /// Whether some thread may be waiting for the interpreter, or be about to: another one of this
@@ -131,11 +136,13 @@ pub(crate) fn has_other_threads() -> bool {
 /// A thread that is just being made may be missed, once.
 #[inline]
 pub(crate) fn may_others_want_interpreter() -> bool {
-    // SAFETY: asks for the first of a list that is never empty while a thread runs, and for the next
-    // of what that gave, which lives as long as its threads: one of them is this one.
-    let is_alone =
-        unsafe { sys::PyInterpreterState_Next(sys::PyInterpreterState_Head()).is_null() };
-    !is_alone || has_other_threads()
+    // SAFETY: asks for the first of two lists, which are not empty while a thread runs, and for the
+    // next of what that gave: a thread's state is only ended by who holds the interpreter.
+    unsafe {
+        let thread = sys::PyInterpreterState_ThreadHead(sys::PyInterpreterState_Get());
+        !sys::PyThreadState_Next(thread).is_null()
+            || !sys::PyInterpreterState_Next(sys::PyInterpreterState_Head()).is_null()
+    }
 }
 
 /// Whether the interpreter is going down: no stack can be extracted any more, and a daemon thread

@@ -13,7 +13,9 @@ use super::chain::{chain_of, readable};
 use super::collect::deadlines_of;
 use crate::combinators::{GatheringFuture, TaskGroup};
 use crate::event_loop::{Entry, EventLoop};
-use crate::ffi::{Object, Outcome, Own, Raised, Reached, This, interned, stepped, text};
+use crate::ffi::{
+    Object, Outcome, Own, Raised, Reached, This, count_other_threads, interned, stepped, text,
+};
 use crate::future::{Future, Purpose};
 use crate::imports::module;
 use crate::sync::Lock;
@@ -272,13 +274,44 @@ fn is_near_a_timer(event_loop: &Own<EventLoop>, members: &[&Own<Task>]) -> bool 
 /// The loop is about to wait, and no timer of the program's will end that.
 #[cold]
 pub(crate) fn begin_endless_wait(event_loop: This<'_, EventLoop>) -> Outcome<()> {
-    if !event_loop.waits_for_nothing() || crate::ffi::has_other_threads() {
+    if !event_loop.waits_for_nothing() {
         return Ok(());
     }
+    let function = match others(event_loop) {
+        Others::None => interned(c"_nothing_can_wake")?,
+        Others::Ending => interned(c"_look_later")?,
+        Others::Some => return Ok(()),
+    };
     module(c"ferrio.deadlocks")?
-        .get_attr(&interned(c"_nothing_can_wake")?)?
+        .get_attr(&function)?
         .call1(&event_loop.object())
         .map(drop)
+}
+
+/// The other threads of the process.
+enum Others {
+    /// There are none, or they wait for this loop's jobs.
+    None,
+    /// They are those that do this loop's jobs, and some are at one.
+    Ending,
+    /// There are others, which may do anything.
+    Some,
+}
+
+fn others(event_loop: This<'_, EventLoop>) -> Others {
+    let threads = count_other_threads();
+    if threads == 0 {
+        return Others::None;
+    }
+    let pool = event_loop.pool_threads();
+    // A thread hands in what has come of its job before it counts as idle.
+    if threads > pool.threads || event_loop.is_handed_something() {
+        Others::Some
+    } else if threads > pool.idle || pool.queued > 0 {
+        Others::Ending
+    } else {
+        Others::None
+    }
 }
 
 /// The cycles of this moment: a list of `(ids, certain)`.

@@ -3,19 +3,21 @@
 //! Looked for in a while after a wait has begun, and then again as long as there are tasks that
 //! only each other could wake: see `ferrio_inspect::reachability` for how that is known.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ferrio_core::monotonic_now;
 use ferrio_inspect::reachability::{Node, Waiting, edges_of_stuck};
 use ferrio_inspect::snapshot::WaitKind;
 use ferrio_inspect::wait_graph::{Edge, Needs, find_cycles};
 
-use super::chain::chain_of;
+use super::chain::{Link, attribute, chain_of, readable};
 use super::collect::deadlines_of;
+use super::told::Subject;
 use super::waits::{is_certain, is_over, subject_of, tasks_behind};
 use crate::event_loop::{Entry, EventLoop};
-use crate::ffi::{Object, Outcome, Own, Reached, This, interned, text};
+use crate::ffi::{Object, Outcome, Own, Reached, This, interned, sections_of, text};
 use crate::imports::module;
+use crate::sync::{Lock, Semaphore};
 use crate::task::{Task, is_registry_on};
 
 /// More tasks are not looked at: the loop does nothing else meanwhile.
@@ -52,6 +54,8 @@ struct Found {
     tasks: Vec<u64>,
     needs: Needs,
     certain: bool,
+    /// Whether sections of the tasks are all that keeps the object from it.
+    in_sections: bool,
 }
 
 /// The tasks of a loop that only each other could wake: a list of `(ids, certain, holders)` for
@@ -87,8 +91,8 @@ pub(crate) fn stuck_now(event_loop: This<'_, EventLoop>) -> Outcome<Object> {
         .zip(first)
         .map(|(each, refers_to)| {
             let object = each.object.and_then(|address| reached.place_of(address));
-            may_come_to_it |=
-                object.is_some_and(|object| !nodes[object as usize].held_from_outside);
+            may_come_to_it |= each.in_sections
+                || object.is_some_and(|object| !nodes[object as usize].held_from_outside);
             Waiting {
                 task: each.id,
                 refers_to,
@@ -138,6 +142,7 @@ fn tasks_that_wait(event_loop: &Own<EventLoop>) -> Outcome<Vec<Found>> {
     if all.len() > MOST_TASKS {
         return Ok(found);
     }
+    let mut sections = None;
     for object in &all {
         let Some(task) = This::<Task>::from_object(object) else {
             continue;
@@ -146,14 +151,83 @@ fn tasks_that_wait(event_loop: &Own<EventLoop>) -> Outcome<Vec<Found>> {
         if queued.contains(&address) || deadlines.contains_key(&address) {
             continue;
         }
-        if let Some(waits) = wait_without_end(task, object) {
+        if let Some((mut waits, subject)) = wait_without_end(task, object) {
+            if let Some(holders) = holders_of(&subject, &mut sections, &all) {
+                waits.object = None;
+                waits.tasks = holders;
+                waits.needs = Needs::One;
+                waits.in_sections = true;
+            }
             found.push(waits);
         }
     }
     Ok(found)
 }
 
-fn wait_without_end(task: This<'_, Task>, object: &Object) -> Option<Found> {
+/// The tasks in sections of each object, by its address: as often as they are.
+type Sections = HashMap<usize, Vec<u64>>;
+
+/// The tasks that have to leave a section before a wait for a semaphore or a lock ends, if nobody
+/// but they has it.
+///
+/// Who else knows the object may release it all the same, which would be a mistake of its own.
+fn holders_of(
+    subject: &Subject,
+    sections: &mut Option<Sections>,
+    all: &[Object],
+) -> Option<Vec<u64>> {
+    if !matches!(subject.kind, WaitKind::Semaphore | WaitKind::Lock) {
+        return None;
+    }
+    let object = subject.object.as_ref()?;
+    if This::<Lock>::from_object(object).is_some() {
+        return None; // It knows its holder.
+    }
+    let sections = sections.get_or_insert_with(|| sections_among(all));
+    let mut holders = sections.get(&object.address())?.clone();
+    let most = match This::<Semaphore>::from_object(object) {
+        Some(semaphore) => semaphore.value().first_value(),
+        None => attribute(object, "_bound_value").and_then(|bound| readable(bound.to_i64())),
+    };
+    // Somebody has acquired it without a section, or it is one that others release to tell of
+    // something.
+    if most.is_some_and(|most| most < 1 || i64::try_from(holders.len()).is_ok_and(|n| n < most)) {
+        return None;
+    }
+    holders.sort_unstable();
+    holders.dedup();
+    Some(holders)
+}
+
+fn sections_among(all: &[Object]) -> Sections {
+    let mut sections = Sections::new();
+    for task in all.iter().filter_map(This::<Task>::from_object) {
+        let Some(coroutine) = task.coroutine.get() else {
+            continue;
+        };
+        let chain = chain_of(&coroutine);
+        for (place, link) in chain.iter().enumerate() {
+            let mut within = sections_of(&link.object);
+            if chain.get(place + 1).is_some_and(is_entering) {
+                within.pop(); // The last one is only being entered.
+            }
+            for object in within {
+                let holders = sections.entry(object.address()).or_default();
+                holders.push(task.origin.id());
+            }
+        }
+    }
+    sections
+}
+
+/// Whether it is what `async with` awaits first.
+fn is_entering(link: &Link) -> bool {
+    attribute(&link.object, "__name__")
+        .and_then(|name| readable(name.to_text()))
+        .is_some_and(|name| name == "__aenter__")
+}
+
+fn wait_without_end(task: This<'_, Task>, object: &Object) -> Option<(Found, Subject)> {
     let awaited = task.awaited().filter(|awaited| !is_over(awaited))?;
     let coroutine = task.coroutine.get()?;
     let chain = chain_of(&coroutine);
@@ -179,7 +253,7 @@ fn wait_without_end(task: This<'_, Task>, object: &Object) -> Option<Found> {
     if has_object != held.is_some() {
         return None;
     }
-    Some(Found {
+    let found = Found {
         task: object.clone(),
         id: task.origin.id(),
         since: task.origin.since(),
@@ -189,7 +263,9 @@ fn wait_without_end(task: This<'_, Task>, object: &Object) -> Option<Found> {
         tasks,
         needs: if subject.any { Needs::One } else { Needs::All },
         certain,
-    })
+        in_sections: false,
+    };
+    Some((found, subject))
 }
 
 fn cycle_in_python(ids: &[u64], certain: bool, edges: &[Edge]) -> Outcome<Object> {

@@ -41,6 +41,11 @@ impl Count {
         }
     }
 
+    /// The number, if it is an int of ordinary size.
+    pub(crate) fn small_value(&self) -> Option<i64> {
+        self.other.get().is_none().then(|| self.small.get())
+    }
+
     pub(crate) fn get(&self) -> Outcome<Object> {
         match self.other.get() {
             Some(other) => Ok(other),

@@ -1,5 +1,6 @@
 //! `Semaphore` and `BoundedSemaphore`: so many tasks at a time.
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
 use super::count::Count;
@@ -27,6 +28,8 @@ pub(crate) struct Semaphore {
     bound_loop: BoundLoop,
     waiters: Deque,
     value: Count,
+    /// The value that it was made with, if that is a number.
+    first: Cell<Option<i64>>,
 }
 
 /// A semaphore that may not be released more often than it was acquired.
@@ -59,6 +62,7 @@ unsafe impl Native for Semaphore {
             bound_loop: BoundLoop::new(),
             waiters: Deque::absent(),
             value: Count::new(1),
+            first: Cell::new(None),
         })
     }
 
@@ -119,6 +123,13 @@ const fn signature_of_init(function: &'static str) -> Signature<'static, 1> {
 const INIT: Signature<1> = signature_of_init("Semaphore.__init__");
 const BOUNDED_INIT: Signature<1> = signature_of_init("BoundedSemaphore.__init__");
 
+impl Semaphore {
+    /// The value that it was made with, if that is known: how many may have acquired it.
+    pub(crate) fn first_value(&self) -> Option<i64> {
+        self.first.get()
+    }
+}
+
 impl This<'_, Semaphore> {
     /// `__init__(value=1)`.
     fn initialise(self, arguments: Arguments<'_>) -> Outcome<()> {
@@ -129,6 +140,7 @@ impl This<'_, Semaphore> {
         if start.is_negative()? {
             return Err(Raised::value_error("Semaphore initial value must be >= 0"));
         }
+        self.first.set(start.small_value());
         self.value.assign(value.unwrap_or(&one));
         self.waiters.clear();
         Ok(())

@@ -17,7 +17,7 @@ use std::cell::{Cell, OnceCell};
 use std::ffi::{CStr, c_int};
 use std::sync::Arc;
 
-use ferrio_core::job_queue::{Announcement, Pushed, Ticket};
+use ferrio_core::job_queue::{Announcement, JobStats, Pushed, Ticket};
 use ferrio_core::{InjectQueue, JobQueue};
 use ferrio_inspect::LoopRecord;
 pub(crate) use job::{Job, Offloaded};
@@ -146,6 +146,14 @@ impl This<'_, ThreadPool> {
                 Err(refusal()?)
             }
         }
+    }
+
+    /// Its threads and jobs; `None` where there cannot be any.
+    pub(crate) fn stats(self) -> Option<JobStats> {
+        if self.abandoned.get() {
+            return None;
+        }
+        self.shared.get().map(|shared| shared.jobs.stats())
     }
 
     /// The thread that was wanted could not be started. True when the job is taken back, because
