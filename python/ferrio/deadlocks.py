@@ -18,7 +18,7 @@ import logging
 import signal
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ferrio import _ferrio, task_views
@@ -77,7 +77,7 @@ def _found(
                 # Of loops that were closed before it was time to look again.
                 _suspected.clear()
             _suspected.add(members)
-            loop.call_later(_PATIENCE, _look_again, members)
+            _call_later(loop, _PATIENCE, _look_again, weakref.ref(loop), members)
         return None
     in_cycle = _members(ids)
     what = waits_for.get_name() if kind == "task" else repr(waits_for)
@@ -86,6 +86,21 @@ def _found(
     if _is_news(ids):
         logger.warning("%s", words)
     return DeadlockError(words)
+
+
+def _call_later(loop: Any, delay: float, function: Callable[..., None], *arguments: Any) -> Any:
+    """Have a function of ours called that tells the loop that its timer is gone."""
+    # Not by a name that the program may have given another meaning.
+    timer = _ferrio.EventLoop.call_at(
+        loop,
+        loop.time() + delay,
+        function,
+        *arguments,
+        # A timer keeps its context, and would keep that of whoever happens to begin to wait.
+        context=contextvars.Context(),
+    )
+    loop._count_own_timers(1)
+    return timer
 
 
 class _Looks:
@@ -100,21 +115,13 @@ class _Looks:
     def plan(self, loop: Any, *, due: bool) -> None:
         """Set the timer: for soon, or for twice as late as the last time."""
         timer = None if self.timer is None else self.timer()
-        if timer is not None:
+        if timer is not None and not timer.cancelled():
             timer.cancel()
+            loop._count_own_timers(-1)
         self.delay = _PATIENCE if due else min(self.delay * 2, _LONGEST_PATIENCE)
         delay = max(self.delay, self.not_before - time.monotonic())
-        # Not by a name that the program may have given another meaning.
-        timer = _ferrio.EventLoop.call_at(
-            loop,
-            loop.time() + delay,
-            _look_for_stuck,
-            weakref.ref(loop),
-            # A timer keeps its context, and would keep that of whoever happens to begin to wait.
-            context=contextvars.Context(),
-        )
-        self.timer = weakref.ref(timer)
-        loop._expect_look(due, True)
+        self.timer = weakref.ref(_call_later(loop, delay, _look_for_stuck, weakref.ref(loop)))
+        loop._expect_look(due)
 
 
 _looks: weakref.WeakKeyDictionary[Any, _Looks] = weakref.WeakKeyDictionary()
@@ -142,7 +149,8 @@ def _look_for_stuck(reference: weakref.ref[Any]) -> None:
         return
     looks = _looks[loop]
     looks.timer = None
-    loop._expect_look(False, False)
+    loop._expect_look(False)
+    loop._count_own_timers(-1)
     before = time.monotonic()
     cycles, may_come_to_it, is_young = _ferrio._stuck(loop)
     after = time.monotonic()
@@ -170,8 +178,11 @@ def _has_lasted(members: list[task_views.TaskInfo], seconds: float) -> bool:
     )
 
 
-def _look_again(members: frozenset[int]) -> None:
+def _look_again(reference: weakref.ref[Any], members: frozenset[int]) -> None:
     """Tell of a suspected cycle if it is still there, and has been there all the time."""
+    loop = reference()
+    if loop is not None:
+        loop._count_own_timers(-1)
     _suspected.discard(members)
     for found, _certain in _ferrio._cycles():
         if members != frozenset(found):

@@ -220,11 +220,11 @@ def loop_is_closing(loop: Any) -> list[tuple[str, task_views.Site | None]]:
         verb = {"server": "listens", "subprocess": "runs"}.get(how.kind, "is open")
         words = f"alive-at-close: {resource!r} {verb} and its loop is closed; {how}"
         left.append((words, how.site))
-    left.extend(
-        (f"alive-at-close: {transport!r} is open and its loop is closed", None)
-        for transport in loop._open_transports()
-        if id(transport) not in known
-    )
+    for transport in loop._open_transports():
+        if id(transport) not in known:
+            how, site = resources.origin_of_connection(transport)
+            words = f"alive-at-close: {transport!r} is open and its loop is closed{how}"
+            left.append((words, site))
     return left
 
 

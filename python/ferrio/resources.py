@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from ferrio import task_views
 from ferrio.task_views import Site
 
 # What lies in these folders asks for others.
@@ -58,6 +59,30 @@ def remember(kind: str, loop: Any, resource: Any) -> None:
         _made[resource] = Made(kind, number, site, current_task())
 
 
+def origin_of_connection(transport: Any) -> tuple[str, Site | None]:
+    """Return how a connection has come to be, in words, and where; for ends of sentences."""
+    server = getattr(transport, "_server", None)
+    made = _made.get(server) if server is not None else None
+    if made is not None:
+        return f"; accepted by the server that was {made}", made.site
+    place, number = transport._made_by()
+    site = None if place is None else Site(*place)
+    words = ""
+    if number:
+        # It may be gone, and its name with it.
+        words += f" by {_task_in_words(number) or f'task {number}'}"
+    if site is not None:
+        words += f" at {site}"
+    return (f"; made{words}" if words else ""), site
+
+
+def _task_in_words(number: int) -> str | None:
+    for task in task_views.tasks():
+        if task.id == number:
+            return f"task {task.name} ({task.coroutine})"
+    return None
+
+
 def resources_of(loop: Any) -> list[tuple[Any, Made]]:
     """Return the resources of ``loop`` that are not closed."""
     number = loop._number
@@ -77,14 +102,22 @@ def _is_open(resource: Any, kind: str) -> bool:
     return not resource.is_closing()
 
 
-def _shown(loop: Any) -> list[tuple[str, str, int | None]]:
-    """Return the kind, the words and the bytes that wait in it, of each; for snapshots."""
+def _shown(loop: Any) -> list[tuple[str, str, tuple[int, ...], int | None]]:
+    """Return what snapshots show of each.
+
+    The kind, the words, the bytes received and sent where they are counted, and those that wait.
+    """
     handlers = [
-        ("signal", f"{_signal_name(number)}: {_words_of(handle._callback)}", None)
+        ("signal", f"{_signal_name(number)}: {_words_of(handle._callback)}", (), None)
         for number, handle in list(loop._signal_handlers.items())
     ]
     return handlers + [
-        (made.kind, _in_words(resource, made.kind), _waiting_bytes(resource))
+        (
+            made.kind,
+            _in_words(resource, made.kind),
+            resource._figures() if made.kind == "pipe" else (),
+            _waiting_bytes(resource),
+        )
         for resource, made in resources_of(loop)
         # Those of sockets are shown by the native module.
         if made.kind != "datagram"

@@ -43,6 +43,8 @@ class Wait:
     or ``future`` when no more is known."""
     what: str
     """The thing in words."""
+    name: str | None
+    """What the program calls it, where that is known: ``Class.attribute`` or a variable's name."""
     tasks: tuple[int, ...]
     """The ids of the tasks that are waited for, or that have what is waited for."""
     site: Site | None
@@ -163,6 +165,7 @@ def _wait(fields: dict[str, Any] | None) -> Wait | None:
     return Wait(
         kind=fields["kind"],
         what=fields["what"],
+        name=fields["name"],
         tasks=tuple(fields["tasks"]),
         site=_site(fields["site"]),
         since=fields["since"],

@@ -11,6 +11,9 @@ from ferrio.measuring import metrics
 # One collection calls each instrument: they share a reading that is no older than this (seconds).
 _FRESH = 0.05
 
+# A look at every task takes some microseconds each, with the interpreter held.
+_MOST_LOOKED_AT = 5000
+
 _Attributes = dict[str, str | int]
 _Numbers = dict[str, Any]
 _Point = tuple[float, _Attributes]
@@ -65,7 +68,10 @@ class _Reading:
 
     def __call__(self) -> _Numbers:
         if time.monotonic() >= self._until:
-            self._numbers = metrics(tasks=False)
+            numbers = metrics(tasks=False)
+            if sum(each["alive"] for each in numbers["coroutines"] or ()) <= _MOST_LOOKED_AT:
+                numbers = metrics()
+            self._numbers = numbers
             self._until = time.monotonic() + _FRESH
         return self._numbers
 
@@ -103,17 +109,60 @@ def _of_coroutines(key: str) -> Callable[[_Numbers], Iterator[_Point]]:
     return points
 
 
+def _of_steps(key: str) -> Callable[[_Numbers], Iterator[_Point]]:
+    """Return what finds a number of the steps that were measured."""
+
+    def points(numbers: _Numbers) -> Iterator[_Point]:
+        for each in numbers["coroutines"] or ():
+            if each["times"] is not None:
+                yield each["times"][key], {"coroutine": each["coroutine"]}
+
+    return points
+
+
+def _tasks_by_state(numbers: _Numbers) -> Iterator[_Point]:
+    if known := numbers["interpreter"]:
+        for state in ("running", "ready", "waiting"):
+            yield known[state], {"state": state}
+
+
+def _waiting(numbers: _Numbers) -> Iterator[_Point]:
+    if known := numbers["interpreter"]:
+        for wait in known["waits"]:
+            yield wait["tasks"], {"for": wait["kind"]} | _named(wait)
+
+
+def _of_queues(key: str) -> Callable[[_Numbers], Iterator[_Point]]:
+    def points(numbers: _Numbers) -> Iterator[_Point]:
+        if known := numbers["interpreter"]:
+            for queues in known["queues"]:
+                yield queues[key], _named(queues)
+
+    return points
+
+
+def _named(numbers: _Numbers) -> _Attributes:
+    """Return the attributes for a thing by its name and a place."""
+    name: _Attributes = {"name": numbers["name"]} if numbers["name"] else {}
+    return name | _placed(numbers["site"])
+
+
+def _placed(site: dict[str, Any] | None) -> _Attributes:
+    """Return the attributes for a place."""
+    if site is None:
+        return {}
+    return {
+        "code.file.path": site["file"],
+        "code.line.number": site["line"],
+        "code.function.name": site["function"],
+    }
+
+
 def _of_blocks(key: str) -> Callable[[_Numbers], Iterator[_Point]]:
     def points(numbers: _Numbers) -> Iterator[_Point]:
         for block in numbers["blocks"]:
             attributes: _Attributes = {"cause": block["cause"]}
-            if site := block["site"]:
-                attributes |= {
-                    "code.file.path": site["file"],
-                    "code.line.number": site["line"],
-                    "code.function.name": site["function"],
-                }
-            yield block[key], attributes
+            yield block[key], attributes | _placed(block["site"])
 
     return points
 
@@ -178,6 +227,36 @@ _INSTRUMENTS = (
     ),
     _Instrument(
         "counter", "tasks.created", "{task}", "Tasks that were made", _of_coroutines("created")
+    ),
+    _Instrument(
+        "counter", "tasks.steps", "{step}", "Steps that tasks have made", _of_coroutines("steps")
+    ),
+    _Instrument(
+        "counter", "tasks.cpu", "s", "CPU time of the steps that were measured", _of_steps("cpu")
+    ),
+    _Instrument(
+        "counter",
+        "tasks.delay",
+        "s",
+        "How long tasks were ready before the steps that were measured",
+        _of_steps("delay"),
+    ),
+    _Instrument(
+        "up_down_counter", "tasks.by_state", "{task}", "Tasks by what they are at", _tasks_by_state
+    ),
+    _Instrument(
+        "up_down_counter", "tasks.waiting", "{task}", "Tasks that wait, by what for", _waiting
+    ),
+    _Instrument(
+        "up_down_counter", "queues", "{queue}", "Queues between tasks", _of_queues("queues")
+    ),
+    _Instrument("up_down_counter", "queue.items", "{item}", "Items in queues", _of_queues("items")),
+    _Instrument(
+        "up_down_counter",
+        "queue.unfinished",
+        "{item}",
+        "Items for which task_done() was not called yet",
+        _of_queues("unfinished"),
     ),
     _Instrument("counter", "blocks", "{block}", "Times a loop was blocked", _of_blocks("count")),
     _Instrument("counter", "blocked", "s", "How long loops were blocked", _of_blocks("total")),

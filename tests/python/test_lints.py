@@ -299,9 +299,62 @@ def test_a_transport_that_is_open_when_the_loop_is_closed(told):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         loop.close()
-        assert f"alive-at-close: {shown} is open and its loop is closed" in told()
+        (message,) = [message for message in told() if shown in message]
+        line = line_of(test_a_transport_that_is_open_when_the_loop_is_closed, "create_connection")
+        assert re.fullmatch(
+            rf"alive-at-close: {re.escape(shown)} is open and its loop is closed; made by task \d+ "
+            rf"at .*test_lints\.py:{line} in test_a_transport_that_is_open_when_the_loop_is_closed",
+            message,
+        )
         del transport
         gc.collect()
+
+
+def test_who_has_opened_a_connection(told):
+    loop = ferrio.EventLoop()
+    kept = []
+
+    async def connect(address):
+        kept.append(await ferrio.open_connection(*address))
+
+    async def main():
+        accepted = asyncio.Event()
+        server = await loop.create_server(lambda: Accepted(accepted), "127.0.0.1", 0)
+        tasks = [asyncio.create_task(connect(server.sockets[0].getsockname()), name="client")]
+        await asyncio.wait(tasks)
+        await accepted.wait()
+        return server, tasks
+
+    class Accepted(asyncio.Protocol):
+        def __init__(self, accepted):
+            self.accepted = accepted
+
+        def connection_made(self, transport):
+            kept.append(transport)
+            self.accepted.set()
+
+    kept.append(loop.run_until_complete(main()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        loop.close()
+        messages = [message for message in told() if "SocketTransport" in message]
+        kept.clear()
+        gc.collect()
+    line = line_of(test_who_has_opened_a_connection, "open_connection")
+    server_line = line_of(test_who_has_opened_a_connection, "create_server")
+    assert len(messages) == 2
+    assert any(
+        re.search(rf"is closed; made by task \d+ at .*test_lints\.py:{line} in .*connect$", message)
+        for message in messages
+    ), messages
+    assert any(
+        re.search(
+            r"is closed; accepted by the server that was made by task .* "
+            rf"at .*test_lints\.py:{server_line} in ",
+            message,
+        )
+        for message in messages
+    ), messages
 
 
 def test_a_run_that_cleans_up_is_silent(told):
@@ -493,6 +546,31 @@ def test_a_callback_that_spins(told):
         message,
     )
     assert re.fullmatch(r"summary of loop \d+ at its end: 1 hot-spin", summary)
+
+
+def test_a_callback_that_spins_by_a_timer_that_is_due(told):
+    async def main():
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        left = [45_000]
+
+        def again():
+            left[0] -= 1
+            if left[0]:
+                loop.call_later(0, again)
+            else:
+                done.set_result(None)
+
+        # One that is not due has nothing to do with it.
+        timer = loop.call_later(1000, print)
+        loop.call_later(0, again)
+        await done
+        timer.cancel()
+
+    ferrio.run(main())
+    assert re.match(
+        r"hot-spin: callback .*main\.<locals>\.again was called in each of 20100 turns", told()[0]
+    )
 
 
 def test_a_method_that_spins(told):

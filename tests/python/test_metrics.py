@@ -11,6 +11,7 @@ import time
 import pytest
 
 import ferrio
+from ferrio import _ferrio
 
 
 def numbers_of_the_loop(**options):
@@ -186,6 +187,22 @@ class TestTime:
         found = run(main)
         assert found["timers"] == 3
         assert found["ready"] >= 6
+
+    def test_timers_of_ours_do_not_count(self):
+        async def main():
+            # Somebody will look whether this ends.
+            waiting = asyncio.create_task(ferrio.Event().wait())
+            timer = asyncio.get_running_loop().call_later(1000, print)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            found = numbers_of_the_loop()["timers"]
+            await until(lambda: ferrio.tasks()[0].loop)
+            timer.cancel()
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            return found
+
+        assert run(main) == 1
 
 
 class TestTraffic:
@@ -483,6 +500,128 @@ class TestTasks:
         assert (found["running"], found["ready"], found["waiting"]) == (1, 1, 3)
         assert sum(wait["tasks"] for wait in found["waits"]) == 3
 
+    @pytest.mark.keeps_something("the numbers are the process's")
+    def test_steps_and_what_they_take(self):
+        async def works():
+            for _ in range(3):
+                end = time.thread_time() + 0.01
+                while time.thread_time() < end:
+                    pass
+                await asyncio.sleep(0)
+
+        def find():
+            name = works.__qualname__
+            (found,) = [
+                each for each in ferrio.metrics()["coroutines"] if each["coroutine"] == name
+            ]
+            return found["steps"], found["times"]
+
+        async def main():
+            await asyncio.gather(*(asyncio.create_task(works()) for _ in range(2)))
+
+        run(main)
+        # Four steps each; nothing was measured.
+        assert find() == (8, None)
+        try:
+            ferrio.run(main(), task_times=True)
+        finally:
+            _ferrio._measure_steps(False)
+        steps, times = find()
+        assert (steps, times["steps"]) == (16, 8)
+        assert times["cpu"] >= 0.06
+        # While the one works the other one is ready.
+        assert times["delay"] >= 0.05
+
+    def test_what_is_waited_for_by_its_name(self):
+        class Kitchen:
+            def __init__(self):
+                self.oven = asyncio.Lock()
+                self.orders = ferrio.Queue()
+
+            async def bake(self):
+                async with self.oven:
+                    pass
+
+            async def take(self):
+                return await self.orders.get()
+
+        async def use_global():
+            await a_global_event.wait()
+
+        async def use_local(gate):
+            await gate.acquire()
+
+        async def main():
+            global a_global_event
+            a_global_event = ferrio.Event()
+            kitchen, gate = Kitchen(), ferrio.Semaphore(0)
+            await kitchen.oven.acquire()
+            waiting = [
+                kitchen.bake(),
+                kitchen.bake(),
+                kitchen.take(),
+                use_global(),
+                use_local(gate),
+            ]
+            tasks = [asyncio.create_task(coroutine) for coroutine in waiting]
+            await asyncio.sleep(0)
+            found = ferrio.metrics()["interpreter"]
+            infos = {info.coroutine: info.wait for info in ferrio.tasks()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            return found, infos[Kitchen.bake.__qualname__].name
+
+        found, shown = run(main)
+        names = {wait["kind"]: (wait["name"], wait["tasks"]) for wait in found["waits"]}
+        # Before 3.12 variables of functions cannot be read without keeping their values.
+        local = "gate" if sys.version_info >= (3, 12) else None
+        assert names == {
+            "lock": ("Kitchen.oven", 2),
+            "queue-get": ("Kitchen.orders", 1),
+            "event": ("a_global_event", 1),
+            "semaphore": (local, 1),
+        }
+        assert shown == "Kitchen.oven"
+        (queues,) = [each for each in found["queues"] if each["getters"]]
+        assert queues["name"] == "Kitchen.orders"
+
+    def test_looking_for_names_keeps_nothing_and_runs_nothing(self):
+        import gc
+        import weakref
+
+        class Odd:
+            def __getattribute__(self, name):
+                raise AssertionError(name)
+
+        class Thing:
+            pass
+
+        async def wait(event):
+            thing, odd = Thing(), Odd()
+            seen.append(weakref.ref(thing))
+            await event.wait()
+            del thing, odd
+            await asyncio.sleep(1000)
+
+        seen = []
+
+        async def main():
+            event = ferrio.Event()
+            task = asyncio.create_task(wait(event))
+            await asyncio.sleep(0)
+            for _ in range(3):
+                ferrio.metrics()
+            event.set()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            gc.collect()
+            assert seen[0]() is None
+            task.cancel()
+            await asyncio.wait([task])
+
+        run(main)
+
     def test_without_a_look_at_every_task(self):
         async def main():
             return ferrio.metrics(tasks=False)
@@ -544,6 +683,42 @@ class TestOpenTelemetry:
             "pipe",
         }
         assert any(point.attributes["coroutine"] for point in points["ferrio.tasks"])
+        assert sum(point.value for point in points["ferrio.tasks.steps"]) > 0
+
+    def test_queues_and_waits_are_collected(self, reader, provider):
+        async def main():
+            ferrio.instrument_opentelemetry(provider)
+            queue, lock = ferrio.Queue(), ferrio.Lock()
+            for number in range(3):
+                queue.put_nowait(number)
+
+            async def wait():
+                async with lock:
+                    pass
+
+            async with lock:
+                waiting = asyncio.create_task(wait())
+                await asyncio.sleep(0)
+                points = self.points(reader)
+            await waiting
+            return points, queue
+
+        points, _ = run(main)
+        (waiting,) = [
+            point for point in points["ferrio.tasks.waiting"] if point.attributes["for"] == "lock"
+        ]
+        assert waiting.value == 1
+        assert waiting.attributes["code.function.name"].endswith("main.<locals>.wait")
+        states = {p.attributes["state"]: p.value for p in points["ferrio.tasks.by_state"]}
+        assert (states["running"], states["waiting"]) == (1, 1)
+        (items,) = [
+            point
+            for point in points["ferrio.queue.items"]
+            if point.attributes["code.file.path"] == __file__ and point.value
+        ]
+        assert items.value == 3
+        assert any(point.value == 3 for point in points["ferrio.queue.unfinished"])
+        assert points["ferrio.queues"]
 
     def test_while_the_loop_is_blocked(self, reader, provider):
         collected = []

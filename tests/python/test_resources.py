@@ -81,6 +81,31 @@ def test_connections_with_their_bytes():
     ferrio.run(main())
 
 
+def test_pipes_with_their_bytes():
+    async def main():
+        loop = asyncio.get_running_loop()
+        read, write = os.pipe()
+        arrived = loop.create_future()
+
+        class Receiver(asyncio.Protocol):
+            def data_received(self, data):
+                arrived.set_result(data)
+
+        reader, _ = await loop.connect_read_pipe(Receiver, open(read, "rb"))
+        writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, open(write, "wb"))
+        writer.write(b"12345")
+        assert await arrived == b"12345"
+        shown = {each["what"]: each for each in resources("pipe")}
+        assert shown[repr(reader)]["bytes"] == [5, 0]
+        assert shown[repr(writer)]["bytes"] == [0, 5]
+        assert shown[repr(writer)]["buffered"] == 0
+        reader.close()
+        writer.close()
+        await ferrio.sleep(0.01)
+
+    ferrio.run(main())
+
+
 def test_everything_else_that_is_open():
     async def main():
         loop = asyncio.get_running_loop()

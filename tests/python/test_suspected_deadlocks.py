@@ -519,7 +519,9 @@ def test_what_everybody_may_get_at_is_up_to_those_in_its_sections(told, make, li
     words = "suspected deadlock: "
     message = run_stuck(told, make, library, words)
     # The line of the program, whoever's class it is.
-    assert re.search(r"which .*, since \d\.\d s, at .*test_suspected_deadlocks\.py:\d+ in ", message)
+    assert re.search(
+        r"which .*, since \d\.\d s, at .*test_suspected_deadlocks\.py:\d+ in ", message
+    )
 
 
 @LIBRARIES

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::histogram::add;
+
 /// What is counted for all tasks whose coroutine has one qualified name. It lives as long as the
 /// process.
 #[derive(Debug)]
@@ -11,6 +13,22 @@ pub struct CoroutineRecord {
     name: String,
     created: AtomicU64,
     done: AtomicU64,
+    steps: AtomicU64,
+    /// Of so many of the steps it was measured what they took, in nanoseconds.
+    measured: AtomicU64,
+    cpu: AtomicU64,
+    delay: AtomicU64,
+}
+
+/// What measured steps have taken.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct StepTimes {
+    /// How many were measured.
+    pub steps: u64,
+    /// Nanoseconds of the thread's CPU time.
+    pub cpu: u64,
+    /// Nanoseconds from being ready to the step.
+    pub delay: u64,
 }
 
 impl CoroutineRecord {
@@ -32,18 +50,46 @@ impl CoroutineRecord {
         self.done.load(Ordering::Relaxed)
     }
 
+    /// How many steps they have made.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// What their steps have taken, as far as that was measured; `None` when none was.
+    #[must_use]
+    pub fn times(&self) -> Option<StepTimes> {
+        let steps = self.measured.load(Ordering::Relaxed);
+        (steps > 0).then(|| StepTimes {
+            steps,
+            cpu: self.cpu.load(Ordering::Relaxed),
+            delay: self.delay.load(Ordering::Relaxed),
+        })
+    }
+
+    /// A task makes a step. Called as [`CoroutineRecord::count_created`].
+    #[inline]
+    pub fn count_step(&self) {
+        add(&self.steps, 1);
+    }
+
+    /// A step was measured. Called as [`CoroutineRecord::count_created`].
+    pub fn count_times(&self, cpu: u64, delay: u64) {
+        add(&self.measured, 1);
+        add(&self.cpu, cpu);
+        add(&self.delay, delay);
+    }
+
     /// A task is made. Called by threads that hold the interpreter: one at a time.
     #[inline]
     pub fn count_created(&self) {
-        let next = self.created.load(Ordering::Relaxed).wrapping_add(1);
-        self.created.store(next, Ordering::Relaxed);
+        add(&self.created, 1);
     }
 
     /// A task is done. Called as [`CoroutineRecord::count_created`].
     #[inline]
     pub fn count_done(&self) {
-        let next = self.done.load(Ordering::Relaxed).wrapping_add(1);
-        self.done.store(next, Ordering::Relaxed);
+        add(&self.done, 1);
     }
 }
 
@@ -78,6 +124,10 @@ pub fn coroutine_record(name: &str) -> &'static CoroutineRecord {
         name: name.to_owned(),
         created: AtomicU64::new(0),
         done: AtomicU64::new(0),
+        steps: AtomicU64::new(0),
+        measured: AtomicU64::new(0),
+        cpu: AtomicU64::new(0),
+        delay: AtomicU64::new(0),
     }));
     records.insert(name.to_owned(), record);
     record
@@ -99,9 +149,19 @@ mod tests {
         record.count_created();
         record.count_created();
         record.count_done();
+        record.count_step();
         let same = coroutine_record("Server.serve");
         assert_eq!((same.created(), same.done()), (2, 1));
         assert_eq!(same.name(), "Server.serve");
+        assert_eq!((same.steps(), same.times()), (1, None));
+        record.count_times(30, 5);
+        record.count_times(10, 7);
+        let times = StepTimes {
+            steps: 2,
+            cpu: 40,
+            delay: 12,
+        };
+        assert_eq!(same.times(), Some(times));
         assert!(
             coroutine_records()
                 .iter()

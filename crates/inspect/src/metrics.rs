@@ -11,7 +11,7 @@ use crate::clock::{now_ns, seconds};
 use crate::counters::{Calls, TransportKind};
 use crate::snapshot::{Queue, Site, Snapshot, TaskState, WaitKind};
 use crate::watchdog::{self, SiteBlocks, blocks_by_site};
-use crate::{Distribution, LoopRecord};
+use crate::{CoroutineRecord, Distribution, LoopRecord};
 
 /// The numbers of a process.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -112,6 +112,41 @@ pub struct CoroutineMetrics {
     pub alive: u64,
     /// Tasks that were made.
     pub created: u64,
+    /// Steps that they have made.
+    #[serde(default)]
+    pub steps: u64,
+    /// What the steps that were measured have taken.
+    #[serde(default)]
+    pub times: Option<StepTimes>,
+}
+
+/// What measured steps have taken.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct StepTimes {
+    /// How many were measured.
+    pub steps: u64,
+    /// Seconds of CPU time.
+    pub cpu: f64,
+    /// Seconds from being ready to the step.
+    pub delay: f64,
+}
+
+impl CoroutineMetrics {
+    /// What is counted by one name.
+    #[must_use]
+    pub fn of(record: &CoroutineRecord) -> CoroutineMetrics {
+        CoroutineMetrics {
+            coroutine: record.name().to_owned(),
+            alive: record.created().saturating_sub(record.done()),
+            created: record.created(),
+            steps: record.steps(),
+            times: record.times().map(|times| StepTimes {
+                steps: times.steps,
+                cpu: seconds(times.cpu),
+                delay: seconds(times.delay),
+            }),
+        }
+    }
 }
 
 /// Blocks at one place.
@@ -152,6 +187,9 @@ pub struct InterpreterMetrics {
 pub struct QueueMetrics {
     /// The line.
     pub site: Option<Site>,
+    /// What a task that waits for one of them calls it.
+    #[serde(default)]
+    pub name: Option<String>,
     /// How many queues there are.
     pub queues: u64,
     /// What is in all of them.
@@ -167,7 +205,7 @@ pub struct QueueMetrics {
 }
 
 impl QueueMetrics {
-    fn by_site(queues: &[Queue]) -> Vec<QueueMetrics> {
+    fn by_site(queues: &[Queue], names: &HashMap<u64, &str>) -> Vec<QueueMetrics> {
         let mut sites: Vec<QueueMetrics> = Vec::new();
         let mut known: HashMap<Option<&Site>, usize> = HashMap::new();
         for queue in queues {
@@ -175,6 +213,7 @@ impl QueueMetrics {
             if place == sites.len() {
                 sites.push(QueueMetrics {
                     site: queue.created.clone(),
+                    name: None,
                     queues: 0,
                     items: 0,
                     most: 0,
@@ -184,6 +223,9 @@ impl QueueMetrics {
                 });
             }
             let site = &mut sites[place];
+            if site.name.is_none() {
+                site.name = names.get(&queue.object).map(|&name| name.to_owned());
+            }
             site.queues += 1;
             site.items += queue.items;
             site.most = site.most.max(queue.items);
@@ -201,11 +243,14 @@ impl QueueMetrics {
     }
 }
 
-/// Tasks that wait for the same kind of thing at the same line.
+/// Tasks that wait for the same kind of thing by the same name at the same line.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct WaitMetrics {
     /// "lock", "queue-get" and so on, as in a snapshot.
     pub kind: WaitKind,
+    /// What the program calls the thing, where that is known.
+    #[serde(default)]
+    pub name: Option<String>,
     /// The line that waits.
     pub site: Option<Site>,
     /// Tasks that wait.
@@ -220,17 +265,26 @@ impl InterpreterMetrics {
     pub fn of(snapshot: &Snapshot) -> InterpreterMetrics {
         let tasks = || snapshot.loops.iter().flat_map(|each| &each.tasks);
         let count = |state| tasks().filter(|task| task.state == state).count() as u64;
+        let mut names: HashMap<u64, &str> = HashMap::new();
+        for wait in tasks().filter_map(|task| task.wait.as_ref()) {
+            if let Some(name) = &wait.name {
+                names.insert(wait.object, name);
+            }
+        }
         let mut waits: HashMap<_, (u64, f64)> = HashMap::new();
         for wait in tasks().filter_map(|task| task.wait.as_ref()) {
-            let (tasks, longest) = waits.entry((wait.kind, wait.site.clone())).or_default();
+            let (tasks, longest) = waits
+                .entry((wait.kind, wait.name.clone(), wait.site.clone()))
+                .or_default();
             *tasks += 1;
             let waited = wait.since.map_or(0.0, |since| snapshot.tasks_at - since);
             *longest = longest.max(waited);
         }
         let mut waits: Vec<_> = waits
             .into_iter()
-            .map(|((kind, site), (tasks, longest))| WaitMetrics {
+            .map(|((kind, name, site), (tasks, longest))| WaitMetrics {
                 kind,
+                name,
                 site,
                 tasks,
                 longest,
@@ -243,7 +297,7 @@ impl InterpreterMetrics {
             ready: count(TaskState::Ready),
             waiting: count(TaskState::Waiting),
             waits,
-            queues: QueueMetrics::by_site(&snapshot.queues),
+            queues: QueueMetrics::by_site(&snapshot.queues, &names),
         }
     }
 }
@@ -336,10 +390,12 @@ impl Metrics {
 }
 
 /// What orders waits of as many tasks.
-fn place(wait: &WaitMetrics) -> Option<(String, u32)> {
-    wait.site
+fn place(wait: &WaitMetrics) -> (Option<(String, u32)>, Option<String>) {
+    let line = wait
+        .site
         .as_ref()
-        .map(|site| (site.file.clone(), site.line))
+        .map(|site| (site.file.clone(), site.line));
+    (line, wait.name.clone())
 }
 
 fn share((whole, part): (u64, u64)) -> f64 {

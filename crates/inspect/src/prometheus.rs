@@ -5,7 +5,9 @@
 
 use std::fmt::{Display, Write};
 
-use crate::metrics::{CallMetrics, LoopMetrics, Metrics, QueueMetrics};
+use crate::metrics::{
+    CallMetrics, CoroutineMetrics, LoopMetrics, Metrics, QueueMetrics, StepTimes,
+};
 use crate::snapshot::Site;
 use crate::{Bucket, Distribution};
 
@@ -353,6 +355,7 @@ fn write_tasks(text: &mut Text, metrics: &Metrics) {
             let labels: [(&str, &dyn Display); 1] = [("coroutine", &each.coroutine)];
             text.sample("ferrio_tasks_created_total", &labels, each.created);
         }
+        write_steps(text, coroutines);
     }
     if let Some(known) = &metrics.interpreter {
         text.family(
@@ -370,19 +373,54 @@ fn write_tasks(text: &mut Text, metrics: &Metrics) {
         text.family(
             "ferrio_waiting_tasks",
             Kind::Gauge,
-            "Tasks that wait, by what for and at which line, likewise.",
+            "Tasks that wait, by what for, by its name and at which line, likewise.",
         );
         for wait in &known.waits {
             let (file, line, function) = place(wait.site.as_ref());
-            let labels: [(&str, &dyn Display); 4] = [
+            let labels: [(&str, &dyn Display); 5] = [
                 ("for", &wait.kind.name()),
                 ("file", &file),
                 ("line", &line),
                 ("function", &function),
+                ("name", &wait.name.as_deref().unwrap_or("")),
             ];
             text.sample("ferrio_waiting_tasks", &labels, wait.tasks);
         }
         write_queues(text, &known.queues);
+    }
+}
+
+/// The steps of tasks, and what they have taken where that is measured.
+fn write_steps(text: &mut Text, coroutines: &[CoroutineMetrics]) {
+    text.family(
+        "ferrio_task_steps_total",
+        Kind::Counter,
+        "Steps that tasks have made, by coroutine.",
+    );
+    for each in coroutines {
+        let labels: [(&str, &dyn Display); 1] = [("coroutine", &each.coroutine)];
+        text.sample("ferrio_task_steps_total", &labels, each.steps);
+    }
+    type Value = fn(&StepTimes) -> f64;
+    let families: [(&str, &str, Value); 2] = [
+        (
+            "ferrio_task_cpu_seconds_total",
+            "CPU time of the steps that were measured, by coroutine.",
+            |times| times.cpu,
+        ),
+        (
+            "ferrio_task_delay_seconds_total",
+            "How long tasks were ready before the steps that were measured, by coroutine.",
+            |times| times.delay,
+        ),
+    ];
+    for (name, help, value) in families {
+        text.family(name, Kind::Counter, help);
+        for each in coroutines {
+            if let Some(times) = &each.times {
+                text.sample(name, &[("coroutine", &each.coroutine)], value(times));
+            }
+        }
     }
 }
 
@@ -410,8 +448,12 @@ fn write_queues(text: &mut Text, queues: &[QueueMetrics]) {
         text.family(name, Kind::Gauge, help);
         for each in queues {
             let (file, line, function) = place(each.site.as_ref());
-            let labels: [(&str, &dyn Display); 3] =
-                [("file", &file), ("line", &line), ("function", &function)];
+            let labels: [(&str, &dyn Display); 4] = [
+                ("file", &file),
+                ("line", &line),
+                ("function", &function),
+                ("name", &each.name.as_deref().unwrap_or("")),
+            ];
             text.sample(name, &labels, value(each));
         }
     }

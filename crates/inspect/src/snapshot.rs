@@ -34,6 +34,9 @@ pub struct Snapshot {
 pub struct Queue {
     /// The line that made it, which is its name.
     pub created: Option<Site>,
+    /// An address that is the same for the same queue.
+    #[serde(default)]
+    pub object: u64,
     /// What is in it.
     pub items: u64,
     /// How much there is room for; `None` without a limit.
@@ -169,6 +172,9 @@ pub struct Wait {
     pub kind: WaitKind,
     /// The thing in words: a lock's repr, an address, a descriptor, a deadline.
     pub what: String,
+    /// What the program calls it: "Class.attribute", or a variable's name.
+    #[serde(default)]
+    pub name: Option<String>,
     /// The tasks that are waited for, or that hold what is waited for.
     pub tasks: Vec<u64>,
     /// An address that is the same for the same thing, for the wait graph; 0 if there is none.

@@ -288,6 +288,7 @@ impl This<'_, Queue> {
         };
         Ok(ferrio_inspect::snapshot::Queue {
             created: ferrio_inspect::site(self.created.get()),
+            object: self.as_ptr().addr() as u64,
             items: count(self.items.len()),
             room,
             getters: count(self.getters.len()),

@@ -16,6 +16,7 @@ pub(crate) fn wait(kind: WaitKind, what: &str) -> Wait {
     Wait {
         kind,
         what: what.to_owned(),
+        name: None,
         tasks: vec![],
         object: 0,
         site: None,

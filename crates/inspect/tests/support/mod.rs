@@ -8,7 +8,7 @@ use std::time::Duration;
 use ferrio_inspect::counters::TransportKind;
 use ferrio_inspect::metrics::{
     BlockMetrics, CallMetrics, CoroutineMetrics, InterpreterMetrics, LoopMetrics, Metrics,
-    QueueMetrics, TransportMetrics, WaitMetrics,
+    QueueMetrics, StepTimes, TransportMetrics, WaitMetrics,
 };
 use ferrio_inspect::snapshot::{Loop, Running, Site, Snapshot, WaitKind};
 use ferrio_inspect::{Distribution, Histogram, Source};
@@ -102,6 +102,12 @@ pub fn metrics() -> Metrics {
             coroutine: "Room.<locals>.handle\"\\\n".to_owned(),
             alive: 2,
             created: 9,
+            steps: 31,
+            times: Some(StepTimes {
+                steps: 20,
+                cpu: 0.5,
+                delay: 0.25,
+            }),
         }]),
         descheduled: 3,
         blocks: vec![BlockMetrics {
@@ -118,12 +124,14 @@ pub fn metrics() -> Metrics {
             waiting: 2,
             waits: vec![WaitMetrics {
                 kind: WaitKind::QueueGet,
+                name: Some("Shop.orders".to_owned()),
                 site: site("/srv/app.py", 7, "consume"),
                 tasks: 2,
                 longest: 1.0,
             }],
             queues: vec![QueueMetrics {
                 site: site("/srv/app.py", 5, "main"),
+                name: Some("Shop.orders".to_owned()),
                 queues: 2,
                 items: 12,
                 most: 10,

@@ -125,7 +125,7 @@ impl Driver<Entry> for Run<'_> {
         }
         // A timer that only looks for deadlocks is none that counts.
         let is_endless = timeout
-            .is_none_or(|timeout| self.event_loop.has_look_timer() && timeout > Duration::ZERO);
+            .is_none_or(|timeout| self.event_loop.has_own_timer() && timeout > Duration::ZERO);
         if is_endless && let Err(raised) = begin_endless_wait(self.event_loop) {
             raised.report_unraisable(&self.event_loop.object());
         }
@@ -174,8 +174,9 @@ impl Driver<Entry> for Run<'_> {
     }
 
     #[inline]
-    fn begin_batch(&mut self, core: &Core, count: usize) {
-        self.counters().begin_batch(count, core.timer_count());
+    fn begin_batch(&mut self, _core: &Core, count: usize) {
+        self.counters()
+            .begin_batch(count, self.event_loop.timer_count());
     }
 
     fn interrupted(&mut self) -> Outcome<()> {

@@ -41,6 +41,7 @@ use crate::ffi::{
 };
 use crate::handle::Handle;
 use crate::imports::imports;
+use crate::task::are_steps_measured;
 use crate::thread_pool::{Shared, ThreadPool};
 use crate::transport::{AnyTransport, Gathering};
 
@@ -73,8 +74,8 @@ pub(crate) struct EventLoop {
     strict: Cell<bool>,
     /// Whether somebody will look, within a second, for tasks that only each other could wake.
     look_due: Cell<bool>,
-    /// Whether that, sooner or later, is one of the timers.
-    look_timer: Cell<bool>,
+    /// How many of the timers are ours, which look for deadlocks.
+    own_timers: Cell<usize>,
     /// The one task that every turn has ended with for some time.
     spin: Spin,
     /// Whether a timer was set in these turns: it may be one that the garbage collector was not
@@ -140,7 +141,7 @@ unsafe impl Native for EventLoop {
             in_turns: Cell::new(false),
             strict: Cell::new(is_set("FERRIO_STRICT")),
             look_due: Cell::new(false),
-            look_timer: Cell::new(false),
+            own_timers: Cell::new(0),
             spin: Spin::default(),
             untracked_timers: Cell::new(false),
             spare_context: ObjectCell::new(),
@@ -276,6 +277,11 @@ impl EventLoop {
     /// Puts an entry at the end of the ready queue.
     #[inline]
     pub(crate) fn push(&self, entry: Entry) {
+        if are_steps_measured()
+            && let Entry::Step(task) | Entry::Wake(task) = &entry
+        {
+            task.origin.is_ready_now();
+        }
         self.core.push_ready(entry);
     }
 
@@ -306,12 +312,18 @@ impl EventLoop {
         }
     }
 
-    /// How many entries are ready and how many timers wait, without one that only looks for
+    /// How many timers of the program's there are.
+    #[inline]
+    pub(crate) fn timer_count(&self) -> usize {
+        self.core
+            .timer_count()
+            .saturating_sub(self.own_timers.get())
+    }
+
+    /// How many entries are ready and how many timers wait, without those that only look for
     /// deadlocks.
     pub(crate) fn queue_lengths(&self) -> (usize, usize) {
-        let timers = self.core.timer_count();
-        let ours = usize::from(self.look_timer.get());
-        (self.core.ready_len(), timers.saturating_sub(ours))
+        (self.core.ready_len(), self.timer_count())
     }
 
     /// Shows every entry of the ready queue, in order; `look` must not use the loop.
@@ -342,8 +354,8 @@ impl EventLoop {
 
     /// Whether the next timer may be one that only looks for deadlocks.
     #[inline]
-    pub(crate) fn has_look_timer(&self) -> bool {
-        self.look_timer.get()
+    pub(crate) fn has_own_timer(&self) -> bool {
+        self.own_timers.get() > 0
     }
 
     /// The transports over sockets, watched or not.

@@ -144,14 +144,23 @@ fn state() -> Vec<Method> {
         Method::any_arguments(
             c"_expect_look",
             |this: Self_<'_>, arguments: Arguments<'_>| match arguments.positional() {
-                [due, timer] => {
+                [due] => {
                     this.look_due.set(due.is_true()?);
-                    this.look_timer.set(timer.is_true()?);
                     Ok(none())
                 }
-                _ => Err(Raised::type_error("two arguments are needed")),
+                _ => Err(Raised::type_error("an argument is needed")),
             },
-            c"Hear whether a look for deadlocks is due soon, and whether there is a timer for one.",
+            c"Hear whether a look for deadlocks is due soon.",
+        ),
+        Method::one_argument(
+            c"_count_own_timers",
+            |this: Self_<'_>, more: &Object| {
+                let more = isize::try_from(more.to_i64()?).unwrap_or(0);
+                let timers = this.own_timers.get().saturating_add_signed(more);
+                this.own_timers.set(timers);
+                Ok(none())
+            },
+            c"Hear that there are so many more timers that are none of the program's.",
         ),
         Method::one_argument(
             c"_set_strict",

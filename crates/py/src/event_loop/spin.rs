@@ -7,6 +7,7 @@ use ferrio_inspect::Doing;
 
 use super::{Entry, EventLoop};
 use crate::ffi::{Object, Outcome, This, code_of_function, interned, text};
+use crate::handle::TimerHandle;
 use crate::imports::module;
 use crate::task::are_lints_on;
 
@@ -121,6 +122,28 @@ impl This<'_, EventLoop> {
                 callbacks.push(callback);
             }
         });
+        // One that a timer calls as soon as the next turn comes is queued as well.
+        let now = self.core.now().as_secs_f64();
+        let mut timers = Vec::new();
+        self.for_each_timer(|entry| {
+            if let Entry::Handle(handle) = entry
+                && handle.this().task().is_none()
+            {
+                timers.push(handle.clone());
+            }
+        });
+        for handle in timers {
+            let callback = handle.this().callback();
+            let handle = handle.into_object();
+            let deadline =
+                This::<TimerHandle>::from_object(&handle).and_then(This::<TimerHandle>::deadline);
+            if callbacks.len() < MOST_COMPARED
+                && deadline.is_some_and(|deadline| deadline <= now)
+                && let Some(callback) = callback
+            {
+                callbacks.push(callback);
+            }
+        }
         callbacks
     }
 

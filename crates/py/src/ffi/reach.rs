@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 
 use super::bound::BoundFunction;
-use super::{Function, Object, Ref, This, interned, sys};
+use super::{Function, Object, Outcome, Ref, This, interned, sys};
 
 /// Objects that were reached, each by its place in the lists.
 pub(crate) struct Reached {
@@ -172,6 +172,135 @@ fn is_section_end(function: &Object) -> bool {
             false
         }
     }
+}
+
+/// The instance of a class of Python's, at hand for a suspended coroutine, that has the object at an
+/// address as an attribute: its class, and the attribute's name.
+pub(crate) fn attribute_that_is(suspended: &Object, object: usize) -> Option<(Object, String)> {
+    // All are referred to before anything is asked of one of them.
+    let at_hand: Vec<Object> = referents(suspended.as_ptr())
+        .into_iter()
+        // SAFETY: alive, because the coroutine refers to it and nothing has run.
+        .map(|referred| unsafe { Object::from_borrowed(referred) })
+        .filter(is_instance_of_python)
+        .collect();
+    at_hand
+        .iter()
+        .filter(|holder| refers_by_attribute(holder, object))
+        .find_map(|holder| {
+            let name = attribute_name(holder, object)?;
+            Some((holder.type_object(), name))
+        })
+}
+
+/// Whether a class statement, and not C code, has made its class; classes themselves are none.
+fn is_instance_of_python(object: &Object) -> bool {
+    // SAFETY: a live object, and its type.
+    unsafe {
+        sys::PyType_HasFeature(object.type_ptr(), sys::Py_TPFLAGS_HEAPTYPE) != 0
+            && sys::PyType_Check(object.as_ptr()) == 0
+    }
+}
+
+/// Whether an instance refers to the object at an address, or a dict that it refers to does: in most
+/// cases it does not, and its dict need not be made for that to be known.
+fn refers_by_attribute(holder: &Object, object: usize) -> bool {
+    referents(holder.as_ptr()).into_iter().any(|referred| {
+        if referred.addr() == object {
+            return true;
+        }
+        // SAFETY: alive, because the holder refers to it and nothing has run.
+        let is_dict = unsafe { sys::PyDict_CheckExact(referred) != 0 };
+        is_dict
+            && referents(referred)
+                .iter()
+                .any(|value| value.addr() == object)
+    })
+}
+
+/// The name of the attribute in an instance's dict that is the object at an address.
+fn attribute_name(holder: &Object, object: usize) -> Option<String> {
+    // SAFETY: a live object; a new reference, or null with an exception.
+    let dict = unsafe {
+        Object::from_new(sys::PyObject_GenericGetDict(
+            holder.as_ptr(),
+            std::ptr::null_mut(),
+        ))
+    };
+    match dict {
+        Ok(dict) => key_of(&dict, object),
+        Err(raised) => {
+            raised.discard(); // It has no dict.
+            None
+        }
+    }
+}
+
+/// The key, if it is text, of a dict's value that is the object at an address.
+fn key_of(dict: &Object, object: usize) -> Option<String> {
+    let (mut position, mut key, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: the type is asked first; the dict does not change meanwhile, for nothing runs. What it
+    // lends is alive.
+    unsafe {
+        if sys::PyDict_Check(dict.as_ptr()) == 0 {
+            return None;
+        }
+        while sys::PyDict_Next(
+            dict.as_ptr(),
+            &raw mut position,
+            &raw mut key,
+            &raw mut value,
+        ) != 0
+        {
+            if value.addr() == object {
+                return match Object::from_borrowed(key).to_text() {
+                    Ok(name) => Some(name),
+                    Err(raised) => {
+                        raised.discard(); // A key of another kind is no name.
+                        None
+                    }
+                };
+            }
+        }
+    }
+    None
+}
+
+/// The name of a variable of a frame that is the object at an address: a global one that its code
+/// uses, or one of its own.
+///
+/// # Errors
+/// What reading the code's names raises.
+pub(crate) fn variable_that_is(
+    frame: &Object,
+    code: &Object,
+    object: usize,
+) -> Outcome<Option<String>> {
+    let globals = frame.get_attr(&interned(c"f_globals")?)?;
+    for name in code.get_attr(&interned(c"co_names")?)?.tuple_items() {
+        if globals
+            .dict_get(name)?
+            .is_some_and(|value| value.address() == object)
+        {
+            return name.to_text().map(Some);
+        }
+    }
+    // Before 3.12 a frame's own variables cannot be read without a dict that keeps them alive.
+    #[cfg(Py_3_12)]
+    for names in [c"co_varnames", c"co_cellvars", c"co_freevars"] {
+        for name in code.get_attr(&interned(names)?)?.tuple_items() {
+            // SAFETY: a live frame and text; a new reference, or null with an exception.
+            let value = unsafe {
+                Object::from_new(sys::PyFrame_GetVar(frame.as_ptr().cast(), name.as_ptr()))
+            };
+            match value {
+                Ok(value) if value.address() == object => return name.to_text().map(Some),
+                Ok(_) => {}
+                Err(raised) => raised.discard(), // It has no value yet, or none any more.
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Whether everybody may get at it, or it refers to nothing.

@@ -136,12 +136,14 @@ pub(crate) fn count_other_threads() -> usize {
 /// A thread that is just being made may be missed, once.
 #[inline]
 pub(crate) fn may_others_want_interpreter() -> bool {
-    // SAFETY: asks for the first of two lists, which are not empty while a thread runs, and for the
-    // next of what that gave: a thread's state is only ended by who holds the interpreter.
+    // SAFETY: asks for the first of two lists, and for the next of the one of threads, which is not
+    // empty and whose states are only ended by who holds the interpreter. Another interpreter may
+    // end at any time and is not looked at: the main one, the last of the list, is the only one if
+    // it is the first.
     unsafe {
-        let thread = sys::PyInterpreterState_ThreadHead(sys::PyInterpreterState_Get());
-        !sys::PyThreadState_Next(thread).is_null()
-            || !sys::PyInterpreterState_Next(sys::PyInterpreterState_Head()).is_null()
+        let interpreter = sys::PyInterpreterState_Get();
+        let thread = sys::PyInterpreterState_ThreadHead(interpreter);
+        !sys::PyThreadState_Next(thread).is_null() || sys::PyInterpreterState_Head() != interpreter
     }
 }
 

@@ -1,5 +1,6 @@
 //! The snapshot itself.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use ferrio_core::monotonic_now;
@@ -10,6 +11,7 @@ use ferrio_inspect::{Doing, site};
 
 use super::chain::{Link, attribute, chain_of, readable};
 use super::ids::{forget_dead, id_of, is_foreign_task};
+use super::names::{has_name, name_of};
 use super::waits::wait_of;
 use crate::combinators::Timeout;
 use crate::event_loop::{Entry, EventLoop, event_loops};
@@ -21,6 +23,9 @@ use crate::task::{OWNERS, Task, is_registry_on, site_in};
 
 /// Farther from its innermost frame a callback's own is not looked for.
 const DEEPEST: usize = 1_000;
+
+/// The names of more things are not looked for.
+const MOST_NAMED: usize = 500;
 
 /// All loops of the process with their tasks, at this moment.
 ///
@@ -113,6 +118,8 @@ struct Look {
     queued: HashSet<usize>,
     /// When a timeout stops a task, by its address, in seconds of loop time.
     deadlines: HashMap<usize, f64>,
+    /// What the program calls things that tasks wait for, by their addresses.
+    names: RefCell<HashMap<u64, Option<String>>>,
 }
 
 impl Look {
@@ -131,6 +138,7 @@ impl Look {
             thread: heartbeat.thread().map_or(0, |(_, state)| state),
             queued,
             deadlines: deadlines_of(event_loop),
+            names: RefCell::default(),
         }
     }
 
@@ -279,7 +287,24 @@ impl Look {
             .find(|site| !owners.is_inside(&site.file))
             .or(stack.last())
             .cloned();
+        if has_name(wait.kind) {
+            wait.name = self.name_of(chain, wait.object);
+        }
         wait
+    }
+
+    /// What the program calls the thing, as the first task that waits for it does.
+    fn name_of(&self, chain: &[Link], object: u64) -> Option<String> {
+        let mut names = self.names.borrow_mut();
+        if let Some(known) = names.get(&object) {
+            return known.clone();
+        }
+        if names.len() >= MOST_NAMED {
+            return None;
+        }
+        let name = name_of(chain, usize::try_from(object).ok()?);
+        names.insert(object, name.clone());
+        name
     }
 }
 
@@ -340,12 +365,17 @@ fn resources_of(event_loop: &Own<EventLoop>) -> Outcome<Vec<Resource>> {
         .get_attr(&text("_shown")?)?
         .call1(&event_loop.this().object())?;
     for other in others.items()? {
-        if let [kind, what, buffered] = other.tuple_items() {
+        if let [kind, what, bytes, buffered] = other.tuple_items() {
+            let number = |bytes: &Object| bytes.to_i64().map(i64::cast_unsigned);
+            let bytes = match bytes.tuple_items() {
+                [received, sent] => Some((number(received)?, number(sent)?)),
+                _ => None,
+            };
             let buffered = buffered.some().map(Object::to_i64).transpose()?;
             found.push(Resource {
                 kind: kind.to_text()?,
                 what: what.to_text()?,
-                bytes: None,
+                bytes,
                 buffered: buffered.and_then(|bytes| u64::try_from(bytes).ok()),
             });
         }

@@ -13,6 +13,7 @@
 //! | `interpreter_thread` | how native threads get something done in Python |
 //! | `layout` | where the interpreter keeps what native threads look at |
 //! | `look` | what the tests see of a thread from outside |
+//! | `names` | what a program calls what a task waits for |
 //! | `process` | this process as what views are made from |
 //! | `reasons` | why a task waits, in a few words |
 //! | `services` | the native threads, at a fork and at the end |
@@ -31,6 +32,7 @@ pub(crate) mod interpreter_thread;
 mod known_functions;
 mod layout;
 mod look;
+mod names;
 mod process;
 mod reasons;
 mod services;

@@ -117,11 +117,7 @@ pub(super) fn forget() {
 fn metrics(interpreter: Option<InterpreterMetrics>) -> Metrics {
     let coroutines = coroutine_records()
         .into_iter()
-        .map(|record| CoroutineMetrics {
-            coroutine: record.name().to_owned(),
-            alive: record.created().saturating_sub(record.done()),
-            created: record.created(),
-        })
+        .map(CoroutineMetrics::of)
         .collect();
     Metrics {
         coroutines: Some(coroutines),

@@ -22,6 +22,7 @@ pub(super) fn wait_of(chain: &[Link], awaited: &Object, until: Option<f64>) -> W
     Wait {
         kind: subject.kind,
         what: in_words(&subject, until),
+        name: None,
         tasks,
         object: subject.object.as_ref().map_or(0, address),
         site: None,

@@ -16,7 +16,7 @@ use ferrio_inspect::{CoroutineRecord, SiteId, coroutine_record};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::Task;
-use super::places::{Maker, OWNERS, creator_of};
+use super::places::{Maker, OWNERS, creator_of, current_site};
 use crate::event_loop::EventLoop;
 use crate::ffi::{Guarded, Instance, Object, This, code_address, code_of, stepped, text};
 
@@ -52,6 +52,9 @@ pub(crate) struct Times {
     pub(crate) cpu: u64,
     /// From its beginning to its end, the longest.
     pub(crate) longest: u64,
+    /// When it was put into the ready queue for the step to come, in nanoseconds of the monotonic
+    /// clock; 0 for unknown.
+    ready_at: i64,
 }
 
 static MEASURES_STEPS: AtomicBool = AtomicBool::new(false);
@@ -63,7 +66,7 @@ pub(crate) fn measure_steps(measured: bool) {
 
 /// Whether the steps of all tasks are measured.
 #[inline]
-pub(super) fn are_steps_measured() -> bool {
+pub(crate) fn are_steps_measured() -> bool {
     MEASURES_STEPS.load(Ordering::Relaxed)
 }
 
@@ -81,10 +84,28 @@ impl StepClock {
         }
     }
 
+    /// How long the task was ready.
+    fn delay(&self, ready_at: i64) -> u64 {
+        let delay = self.moment.as_nanos() - ready_at;
+        if ready_at == 0 {
+            0
+        } else {
+            delay.max(0).unsigned_abs()
+        }
+    }
+
     pub(super) fn stop(&self, origin: &Origin) {
         let used = nanoseconds(&clock_gettime(ClockId::ThreadCPUTime)) - nanoseconds(&self.cpu);
         let passed = ferrio_core::monotonic_now().as_nanos() - self.moment.as_nanos();
-        origin.add_step(used.max(0).unsigned_abs(), passed.max(0).unsigned_abs());
+        let used = used.max(0).unsigned_abs();
+        let mut times = origin.times.take().unwrap_or_default();
+        times.cpu = times.cpu.saturating_add(used);
+        times.longest = times.longest.max(passed.max(0).unsigned_abs());
+        let ready_at = std::mem::take(&mut times.ready_at);
+        origin.times.set(Some(times));
+        if let Some(record) = origin.coroutine.get() {
+            record.count_times(used, self.delay(ready_at));
+        }
     }
 }
 
@@ -189,10 +210,14 @@ impl Origin {
         copy
     }
 
-    fn add_step(&self, cpu: u64, duration: u64) {
+    /// The task is put into the ready queue, while steps are measured.
+    #[cold]
+    pub(crate) fn is_ready_now(&self) {
+        if self.id.get() == 0 {
+            return;
+        }
         let mut times = self.times.take().unwrap_or_default();
-        times.cpu = times.cpu.saturating_add(cpu);
-        times.longest = times.longest.max(duration);
+        times.ready_at = ferrio_core::monotonic_now().as_nanos();
         self.times.set(Some(times));
     }
 
@@ -203,6 +228,9 @@ impl Origin {
         }
         let count = self.site_and_steps.get();
         self.site_and_steps.set(count.wrapping_add(ONE_STEP));
+        if let Some(record) = self.coroutine.get() {
+            record.count_step();
+        }
     }
 
     #[inline]
@@ -250,8 +278,22 @@ impl Drop for Making {
 
 /// The number of the task that this thread is stepping, or 0.
 #[inline]
-pub(crate) fn stepped_id() -> u64 {
+fn stepped_id() -> u64 {
     stepped::<Task>().map_or(0, |task| task.origin.id())
+}
+
+/// The line of the program that makes something now, and the number of the task that this thread is
+/// stepping, or 0.
+///
+/// Where no line is being run, because the task is a coroutine of asyncio's or ferrio's, it is the
+/// one that has made the task.
+pub(crate) fn creation() -> (SiteId, u64) {
+    let here = current_site();
+    match stepped::<Task>() {
+        Some(task) if here == SiteId::NONE => (task.origin.site(), task.origin.id()),
+        Some(task) => (here, task.origin.id()),
+        None => (here, 0),
+    }
 }
 
 impl This<'_, Task> {

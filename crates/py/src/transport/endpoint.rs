@@ -12,6 +12,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 use ferrio_core::Interest;
 use ferrio_core::flow_control::{Limits, Pressure};
+use ferrio_inspect::SiteId;
 use ferrio_inspect::counters::TransportKind;
 use rustix::io::Errno;
 
@@ -25,6 +26,7 @@ use crate::ffi::{
 };
 use crate::handle::only_ordinary;
 use crate::imports::imports;
+use crate::task::{creation, is_registry_on};
 
 /// The part of a transport that does not depend on what it carries.
 #[repr(C)]
@@ -58,6 +60,10 @@ pub(crate) struct Endpoint {
     pub(super) write_context: ObjectCell,
     /// What the loop's counters were told.
     pub(super) counted: Counted,
+    /// The line that asked for it, unless a server has accepted it.
+    pub(super) created: Cell<SiteId>,
+    /// The number of the task that did, or 0.
+    pub(super) creator: Cell<u64>,
 }
 
 /// A type of transports: what differs between them, for what they have in common.
@@ -124,6 +130,8 @@ impl Endpoint {
             read_context: ObjectCell::new(),
             write_context: ObjectCell::new(),
             counted: Counted::new(),
+            created: Cell::new(SiteId::NONE),
+            creator: Cell::new(0),
         }
     }
 
@@ -212,6 +220,11 @@ impl<T: Transport> This<'_, T> {
         extra: &Object,
     ) -> Outcome<()> {
         self.take_over_file(event_loop, socket, extra, T::KIND)?;
+        if is_registry_on() && This::<AcceptedSocket>::from_exact(socket).is_none() {
+            let (site, task) = creation();
+            self.created.set(site);
+            self.creator.set(task);
+        }
         self.owner()?.gathering.own_descriptor(self)
     }
 }

@@ -166,6 +166,22 @@ fn limits<T: Transport>() -> Vec<Method> {
 
 fn state<T: Transport>() -> Vec<Method> {
     vec![
+        Method::no_arguments(
+            c"_made_by",
+            |this: This<'_, T>| {
+                let site = match ferrio_inspect::site(this.created.get()) {
+                    Some(site) => Object::tuple(&[
+                        &text(&site.file)?,
+                        &Object::from_i64(site.line.into())?,
+                        &text(&site.function)?,
+                    ])?,
+                    None => none(),
+                };
+                let task = Object::from_i64(this.creator.get().cast_signed())?;
+                Object::tuple(&[&site, &task])
+            },
+            c"Return the place that asked for it, or None, and the number of the task, or 0.",
+        ),
         Method::any_arguments(
             c"get_extra_info",
             |this: This<'_, T>, arguments: Arguments<'_>| this.get_extra_info(arguments),

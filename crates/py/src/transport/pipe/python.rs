@@ -132,6 +132,15 @@ fn common_table<T: PipeTransport>() -> Vec<Method> {
             |this: This<'_, T>| Ok(Object::from_bool(this.closing.get())),
             c"Return True if the transport is closing or closed.",
         ),
+        Method::no_arguments(
+            c"_figures",
+            |this: This<'_, T>| {
+                let ((received, sent), _) = this.counted.figures();
+                let number = |bytes: u64| Object::from_i64(bytes.cast_signed());
+                Object::tuple(&[&number(received)?, &number(sent)?])
+            },
+            c"Return how many bytes were received and sent.",
+        ),
         Method::named_argument(
             c"_call_connection_lost",
             || ("_call_connection_lost", c"exc"),
