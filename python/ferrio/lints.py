@@ -222,8 +222,8 @@ def loop_is_closing(loop: Any) -> list[tuple[str, task_views.Site | None]]:
         left.append((words, how.site))
     for transport in loop._open_transports():
         if id(transport) not in known:
-            how, site = resources.origin_of_connection(transport)
-            words = f"alive-at-close: {transport!r} is open and its loop is closed{how}"
+            origin, site = resources.origin_of_connection(transport)
+            words = f"alive-at-close: {transport!r} is open and its loop is closed{origin}"
             left.append((words, site))
     return left
 
