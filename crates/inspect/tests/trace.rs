@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use ferrio_inspect::clock::now_ns;
 use ferrio_inspect::snapshot::{Snapshot, WaitKind};
 use ferrio_inspect::trace::{Lane, TaskName, TraceEvent, start};
 use ferrio_inspect::{Metrics, Source, add_loop};
@@ -104,22 +105,24 @@ fn a_recording_becomes_slices_and_arrows() {
     assert!(start().is_none(), "one at a time");
     let tape = record.trace.tape().expect("it is on");
 
-    let producer = tape.lane(11, TaskName::Given("producer".into()), "produce");
-    let consumer = tape.lane(12, TaskName::Given("consumer".into()), "consume");
+    let (producer, consumer) = (Lane::of(11), Lane::of(12));
+    let (produce, consume) = (tape.text("produce"), tape.text("consume"));
+    tape.name(producer, TaskName::Given("producer".into()), produce);
+    tape.name(consumer, TaskName::Given("consumer".into()), consume);
     let get = tape.text("queue get at app.py:7");
     let callback = tape.text("Protocol.data_received");
-    tape.poll();
-    tape.turn();
+    tape.poll(now_ns());
+    tape.turn(now_ns());
     tape.step(consumer);
     tape.waits(get);
     tape.call(callback);
     tape.woke(producer);
-    tape.turn();
+    tape.turn(now_ns());
     tape.step(producer);
     tape.woke(consumer);
-    tape.turn();
+    tape.turn(now_ns());
     tape.step(consumer);
-    tape.ended(consumer);
+    tape.ended();
     tape.stop();
 
     let mut snapshot = shop();
@@ -179,7 +182,7 @@ fn a_recording_becomes_slices_and_arrows() {
     assert!(names.contains(&"consumer: consume".to_owned()), "{names:?}");
     assert!(names.contains(&"idle: idle".to_owned()), "{names:?}");
     let summary = recorded.summary();
-    assert_eq!((summary.events, summary.lost), (13, 0));
+    assert_eq!((summary.events, summary.lost), (15, 0));
     // The format's own names and numbers.
     let json = serde_json::to_value(&events[1]).unwrap();
     assert_eq!(json["ph"], "M");
@@ -201,10 +204,10 @@ fn a_long_step_is_marked() {
     let record = add_loop();
     let recording = start().expect("nothing is recorded");
     let tape = record.trace.tape().expect("it is on");
-    let lane = tape.lane(5, TaskName::Given("slow".into()), "slow");
+    let lane = Lane::of(5);
     tape.step(lane);
     std::thread::sleep(Duration::from_millis(110));
-    tape.turn();
+    tape.turn(now_ns());
     let mut marks = Vec::new();
     recording
         .stop(&Fixed(shop()))

@@ -6,12 +6,12 @@
 //! at some moment of the step: the arrow begins in its middle.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::tape::{Kind, Lane, Reason, Tape};
+use super::tape::{Kind, Lane, LaneName, Reason, Tape};
 use crate::clock::seconds;
 use crate::snapshot::{Loop, Snapshot};
 use crate::view::words;
@@ -77,8 +77,10 @@ pub(super) fn write_loop<E>(
     duration: u64,
     take: &mut impl FnMut(TraceEvent) -> Result<(), E>,
 ) -> Result<(), E> {
+    let events = tape.events();
     let mut writer = Writer {
         tape,
+        names: tape.lane_names(&events),
         process: snapshot.process,
         loop_lane: LOOPS + tape.number(),
         begun: None,
@@ -88,7 +90,7 @@ pub(super) fn write_loop<E>(
     };
     writer.name_loop(its_loop)?;
     let mut last = 0;
-    for event in tape.events() {
+    for event in events {
         // What came after the end was begun before it was known.
         last = event.at.clamp(last, duration.max(last));
         writer.event(last, event.kind)?;
@@ -138,6 +140,7 @@ enum State {
 
 struct Writer<'a, F> {
     tape: &'a Tape,
+    names: HashMap<Lane, LaneName>,
     process: u32,
     loop_lane: u64,
     begun: Option<Begun>,
@@ -168,6 +171,7 @@ impl<E, F: FnMut(TraceEvent) -> Result<(), E>> Writer<'_, F> {
                 self.note(|begun| begun.woken.push(lane));
                 Ok(())
             }
+            Kind::Numbered(..) | Kind::Given(..) => Ok(()),
         }
     }
 
@@ -389,7 +393,7 @@ impl<E, F: FnMut(TraceEvent) -> Result<(), E>> Writer<'_, F> {
     }
 
     fn name_lane(&mut self, lane: Lane) -> Result<(), E> {
-        let text = match self.tape.lane_name(lane) {
+        let text = match self.names.get(&lane) {
             _ if lane == Lane::OTHERS => "more tasks".to_owned(),
             Some(name) => {
                 let of = name.name.to_string();

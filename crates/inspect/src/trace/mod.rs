@@ -98,7 +98,7 @@ pub fn start() -> Option<Recording> {
         let tape = Arc::new(Tape::new(record.id(), started));
         if record.heartbeat.doing().0 == Doing::Waiting {
             // It will not say so again.
-            tape.poll();
+            tape.poll(now_ns());
         }
         record.trace.set(Some(Arc::clone(&tape)));
         tapes.push(tape);

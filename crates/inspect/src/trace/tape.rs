@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,15 +13,15 @@ const LENGTH: usize = 1 << 18;
 /// Texts that a tape holds; further ones are all "…".
 const MOST_TEXTS: usize = 1 << 14;
 
-/// Tasks that a tape has names for; further ones share a lane.
-const MOST_LANES: usize = 1 << 16;
+/// After so many events the names that lie before them may soon be lost: see [`Tape::epoch`].
+const EPOCH: u64 = 1 << 15;
 
 /// The lane of a task, which is its number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Lane(u32);
 
 impl Lane {
-    /// Tasks for which there are too many.
+    /// Tasks without a number.
     pub const OTHERS: Lane = Lane(0);
 
     /// Of the task with this id. A process does not make a thousand million tasks within the minute
@@ -66,7 +65,7 @@ impl fmt::Display for TaskName {
 pub(super) struct LaneName {
     pub(super) name: TaskName,
     /// Its coroutine's.
-    pub(super) coroutine: &'static str,
+    pub(super) coroutine: Arc<str>,
 }
 
 /// One event.
@@ -96,6 +95,10 @@ pub(super) enum Kind {
     Ended,
     /// What was begun last has put the task into the ready queue.
     Woke(Lane),
+    /// What a task is called: the N of `Task-N`, and its coroutine.
+    Numbered(Lane, u64, Reason),
+    /// Likewise: which of the names that programs have given.
+    Given(Lane, u64, Reason),
 }
 
 /// Written by the thread that runs the loop, read by another when the recording is over.
@@ -105,7 +108,7 @@ pub struct Tape {
     number: u64,
     /// The moment that times are counted from.
     started: u64,
-    /// Two words an event: moment and kind, operand.
+    /// Two words an event: moment or name and kind, operands.
     words: Box<[AtomicU64]>,
     /// Events written so far.
     written: AtomicU64,
@@ -115,34 +118,10 @@ pub struct Tape {
 #[derive(Debug, Default)]
 struct Names {
     texts: Vec<Arc<str>>,
-    lanes: HashMap<Lane, LaneName, BuildHasherDefault<Neighbours>>,
-    /// Lanes whose tasks have ended, with the number of the event that says so.
-    ended: VecDeque<(u64, Lane)>,
-}
-
-/// Hashes numbers that are given one after the other so that neighbours stay neighbours: a table of
-/// them is walked through then, and not leapt about in, where each leap would miss the cache.
-#[derive(Debug, Default)]
-struct Neighbours(u64);
-
-impl Hasher for Neighbours {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32(u32::from(*byte));
-        }
-    }
-
-    /// The table takes the place from the lowest bits, and tells by the highest seven what may be in
-    /// one group of places.
-    fn write_u32(&mut self, number: u32) {
-        const HIGHEST: u64 = 0x7f << 57;
-        let mixed = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = (mixed & HIGHEST) | (u64::from(number) & !HIGHEST);
-    }
+    /// Names that the program has given to tasks, each with the number of the event that has it.
+    given: VecDeque<(u64, Box<str>)>,
+    /// How many were given up again, with their events.
+    given_up: u64,
 }
 
 impl Tape {
@@ -165,16 +144,16 @@ impl Tape {
         self.number
     }
 
-    /// The loop begins to wait for events.
+    /// The loop begins to wait for events; `now` on the monotonic clock, in nanoseconds.
     #[inline]
-    pub fn poll(&self) {
-        self.push(self.moment(), 0, 0);
+    pub fn poll(&self, now: u64) {
+        self.push(now.saturating_sub(self.started), 0, 0);
     }
 
-    /// The wait is over, or a turn has come to its end.
+    /// The wait is over, `now`, or what belongs to no entry begins.
     #[inline]
-    pub fn turn(&self) {
-        self.push(self.moment(), 1, 0);
+    pub fn turn(&self, now: u64) {
+        self.push(now.saturating_sub(self.started), 1, 0);
     }
 
     /// The loop does not run any more.
@@ -202,10 +181,8 @@ impl Tape {
 
     /// The task whose step was begun last has ended.
     #[inline]
-    pub fn ended(&self, lane: Lane) {
-        let number = self.written.load(Ordering::Relaxed);
+    pub fn ended(&self) {
         self.push(0, 6, 0);
-        self.names().ended.push_back((number, lane));
     }
 
     /// What was begun last has put a task into the ready queue.
@@ -226,30 +203,37 @@ impl Tape {
         Reason(u32::try_from(index).unwrap_or(0))
     }
 
-    /// Whether the task has a lane already.
+    /// Which part of the recording goes on. Of later parts only the names are certain to be there in
+    /// the end that were written in them: each task is to be named once in each part.
+    #[inline]
     #[must_use]
-    pub fn has_lane(&self, task: u64) -> bool {
-        self.names().lanes.contains_key(&Lane::of(task))
+    pub fn epoch(&self) -> u64 {
+        self.written.load(Ordering::Relaxed) / EPOCH
     }
 
-    /// The lane for a task that is met for the first time.
-    #[must_use]
-    pub fn lane(&self, task: u64, name: TaskName, coroutine: &'static str) -> Lane {
-        let first = self.written().saturating_sub(LENGTH as u64);
+    /// Writes down what a task is called.
+    #[inline]
+    pub fn name(&self, lane: Lane, name: TaskName, coroutine: Reason) {
+        let (number, code) = match name {
+            TaskName::Number(number) => (number, 8),
+            TaskName::Given(name) => (self.give(name), 9),
+        };
+        let operands = u64::from(lane.0) | u64::from(coroutine.0) << 32;
+        self.push_words(number << 8 | code, operands);
+    }
+
+    /// Keeps a name for the next event; gives how many there were before it.
+    fn give(&self, name: Box<str>) -> u64 {
+        let next = self.written();
         let mut names = self.names();
-        while names.lanes.len() >= MOST_LANES {
-            // A task that has left no trace needs no name.
-            match names.ended.front() {
-                Some(&(number, lane)) if number < first => {
-                    names.ended.pop_front();
-                    names.lanes.remove(&lane);
-                }
-                _ => return Lane::OTHERS,
-            }
+        while let Some(&(event, _)) = names.given.front()
+            && event + (LENGTH as u64) < next
+        {
+            names.given.pop_front();
+            names.given_up += 1;
         }
-        let lane = Lane::of(task);
-        names.lanes.insert(lane, LaneName { name, coroutine });
-        lane
+        names.given.push_back((next, name));
+        names.given_up + names.given.len() as u64 - 1
     }
 
     #[inline]
@@ -259,12 +243,17 @@ impl Tape {
 
     /// The times of a minute fit into the upper 56 bits.
     #[inline]
-    #[allow(clippy::cast_possible_truncation)] // Taken modulo the length anyway.
     fn push(&self, at: u64, code: u64, operand: u32) {
+        self.push_words(at << 8 | code, operand.into());
+    }
+
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // Taken modulo the length anyway.
+    fn push_words(&self, first: u64, second: u64) {
         let number = self.written.load(Ordering::Relaxed);
         let place = 2 * (number as usize % LENGTH);
-        self.words[place].store(at << 8 | code, Ordering::Relaxed);
-        self.words[place + 1].store(operand.into(), Ordering::Relaxed);
+        self.words[place].store(first, Ordering::Relaxed);
+        self.words[place + 1].store(second, Ordering::Relaxed);
         self.written.store(number + 1, Ordering::Release);
     }
 
@@ -290,11 +279,12 @@ impl Tape {
             .map(|number| {
                 let place = 2 * (number as usize % LENGTH);
                 let word = self.words[place].load(Ordering::Relaxed);
-                let operand = self.words[place + 1].load(Ordering::Relaxed) as u32;
-                Event {
-                    at: word >> 8,
-                    kind: kind(word & 0xff, operand),
-                }
+                let kind = kind(word, self.words[place + 1].load(Ordering::Relaxed));
+                let at = match kind {
+                    Kind::Numbered(..) | Kind::Given(..) => 0,
+                    _ => word >> 8,
+                };
+                Event { at, kind }
             })
             .collect();
         // One more than were written: the next may be half done.
@@ -311,8 +301,30 @@ impl Tape {
         Arc::clone(found.unwrap_or(&names.texts[0]))
     }
 
-    pub(super) fn lane_name(&self, lane: Lane) -> Option<LaneName> {
-        self.names().lanes.get(&lane).cloned()
+    /// What the lanes of these events are called.
+    pub(super) fn lane_names(&self, events: &[Event]) -> HashMap<Lane, LaneName> {
+        let mut lanes = HashMap::new();
+        for event in events {
+            let (lane, name, coroutine) = match event.kind {
+                Kind::Numbered(lane, number, coroutine) => {
+                    (lane, TaskName::Number(number), coroutine)
+                }
+                Kind::Given(lane, index, coroutine) => match self.given_name(index) {
+                    Some(name) => (lane, TaskName::Given(name), coroutine),
+                    None => continue,
+                },
+                _ => continue,
+            };
+            let coroutine = self.text_of(coroutine);
+            lanes.insert(lane, LaneName { name, coroutine });
+        }
+        lanes
+    }
+
+    fn given_name(&self, index: u64) -> Option<Box<str>> {
+        let names = self.names();
+        let place = usize::try_from(index.checked_sub(names.given_up)?).ok()?;
+        names.given.get(place).map(|(_, name)| name.clone())
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {
@@ -321,8 +333,11 @@ impl Tape {
     }
 }
 
-fn kind(code: u64, operand: u32) -> Kind {
-    match code {
+#[allow(clippy::cast_possible_truncation)] // The lower half is wanted.
+fn kind(first: u64, second: u64) -> Kind {
+    let operand = second as u32;
+    let coroutine = Reason((second >> 32) as u32);
+    match first & 0xff {
         0 => Kind::Poll,
         1 => Kind::Turn,
         2 => Kind::Stop,
@@ -330,7 +345,9 @@ fn kind(code: u64, operand: u32) -> Kind {
         4 => Kind::Call(Reason(operand)),
         5 => Kind::Waits(Reason(operand)),
         6 => Kind::Ended,
-        _ => Kind::Woke(Lane(operand)),
+        7 => Kind::Woke(Lane(operand)),
+        8 => Kind::Numbered(Lane(operand), first >> 8, coroutine),
+        _ => Kind::Given(Lane(operand), first >> 8, coroutine),
     }
 }
 
@@ -345,20 +362,24 @@ mod tests {
     #[test]
     fn what_was_written_is_read_in_order() {
         let tape = tape();
-        let lane = tape.lane(7, TaskName::Given("seven".into()), "work");
-        let lock = tape.text("lock");
-        tape.turn();
+        let lane = Lane::of(7);
+        let (lock, work) = (tape.text("lock"), tape.text("work"));
+        tape.turn(now_ns());
+        tape.name(lane, TaskName::Given("seven".into()), work);
+        tape.name(Lane::of(8), TaskName::Number(108), work);
         tape.step(lane);
         tape.waits(lock);
         tape.woke(Lane::of(8));
-        tape.poll();
-        tape.ended(lane);
+        tape.poll(now_ns());
+        tape.ended();
         tape.stop();
         let kinds: Vec<_> = tape.events().iter().map(|event| event.kind).collect();
         assert_eq!(
             kinds,
             [
                 Kind::Turn,
+                Kind::Given(lane, 0, work),
+                Kind::Numbered(Lane::of(8), 108, work),
                 Kind::Step(lane),
                 Kind::Waits(lock),
                 Kind::Woke(Lane::of(8)),
@@ -368,10 +389,13 @@ mod tests {
             ]
         );
         assert_eq!(&*tape.text_of(lock), "lock");
-        assert_eq!(
-            tape.lane_name(lane).map(|name| name.name),
-            Some(TaskName::Given("seven".into()))
-        );
+        let names = tape.lane_names(&tape.events());
+        let named = |name| LaneName {
+            name,
+            coroutine: "work".into(),
+        };
+        assert_eq!(names[&lane], named(TaskName::Given("seven".into())));
+        assert_eq!(names[&Lane::of(8)], named(TaskName::Number(108)));
         let timed: Vec<_> = tape
             .events()
             .iter()
@@ -379,20 +403,6 @@ mod tests {
             .filter(|at| *at > 0)
             .collect();
         assert!(timed.is_sorted());
-    }
-
-    #[test]
-    fn neighbours_are_told_apart_by_the_highest_bits() {
-        let hash = |number: u32| {
-            let mut hasher = Neighbours::default();
-            hasher.write_u32(number);
-            hasher.finish()
-        };
-        let low = |number| hash(number) & 0xffff_ffff;
-        assert!((0..1000).all(|number| low(number) == u64::from(number)));
-        let tags: std::collections::HashSet<_> =
-            (0..1000).map(|number| hash(number) >> 57).collect();
-        assert!(tags.len() > 100, "{}", tags.len());
     }
 
     #[test]
@@ -409,22 +419,34 @@ mod tests {
     }
 
     #[test]
-    fn names_are_given_up_with_the_events_that_need_them() {
+    fn names_are_given_up_with_their_events() {
         let tape = tape();
-        for task in 1..=MOST_LANES as u64 {
-            let lane = tape.lane(task, TaskName::Number(task), "f");
-            assert_eq!(lane, Lane::of(task));
-            tape.ended(lane);
+        let work = tape.text("work");
+        for task in 0..2 * LENGTH as u64 {
+            tape.name(
+                Lane::of(task),
+                TaskName::Given(task.to_string().into()),
+                work,
+            );
         }
-        assert_eq!(tape.lane(70_000, TaskName::Number(1), "f"), Lane::OTHERS);
+        assert!(tape.names().given.len() <= LENGTH + 1);
+        let events = tape.events();
+        let names = tape.lane_names(&events);
+        assert_eq!(names.len(), events.len());
+        let last = Lane::of(2 * LENGTH as u64 - 1);
+        let name = (2 * LENGTH - 1).to_string();
+        assert_eq!(names[&last].name, TaskName::Given(name.into()));
+        assert!(!names.contains_key(&Lane::of(1)));
+    }
+
+    #[test]
+    fn epochs_are_shorter_than_the_tape() {
+        let tape = tape();
+        assert_eq!(tape.epoch(), 0);
         for _ in 0..LENGTH {
             tape.woke(Lane::of(1));
         }
-        assert_eq!(
-            tape.lane(70_001, TaskName::Number(1), "f"),
-            Lane::of(70_001)
-        );
-        assert_eq!(tape.lane_name(Lane::of(1)), None);
+        assert_eq!(tape.epoch(), LENGTH as u64 / EPOCH);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(super) struct Run<'a> {
     event_loop: This<'a, EventLoop>,
     /// Whether the turn has polled.
     polled: bool,
+    /// When the wait has begun that is to come, where that is known.
+    wait_begun: Option<u64>,
     /// While `ferrio trace` records.
     recorder: Option<Box<Recorder>>,
     /// Whether the turn has found a descriptor ready.
@@ -57,6 +59,7 @@ impl This<'_, EventLoop> {
         let mut run = Run {
             event_loop: alive.this(),
             polled: false,
+            wait_begun: None,
             found_event: false,
             recorder: None,
         };
@@ -118,7 +121,8 @@ impl Driver<Entry> for Run<'_> {
     fn wait<R: Send>(&mut self, timeout: Option<Duration>, wait: impl FnOnce() -> R + Send) -> R {
         self.polled = true;
         self.heartbeat().begin(Doing::Waiting, 0);
-        self.recorded(|recorder| recorder.tape().poll());
+        let begun = self.wait_begun.take();
+        self.recorded(|recorder| recorder.tape().poll(begun.unwrap_or_else(now_ns)));
         // While the interpreter is theirs, other threads may look for the current task.
         if let Err(raised) = self.event_loop.leave_task() {
             raised.report_unraisable(&self.event_loop.object());
@@ -158,13 +162,14 @@ impl Driver<Entry> for Run<'_> {
 
     #[inline]
     fn begin_wait(&mut self, now: Instant) {
+        self.wait_begun = Some(nanos(now));
         self.counters().begin_wait(nanos(now));
     }
 
     #[inline]
     fn polled(&mut self, now: Instant) {
         self.counters().polled(nanos(now));
-        self.recorded(|recorder| recorder.tape().turn());
+        self.recorded(|recorder| recorder.tape().turn(nanos(now)));
     }
 
     #[inline]
@@ -226,7 +231,10 @@ impl Driver<Entry> for Run<'_> {
         self.found_event = false;
         self.heartbeat().begin(Doing::Turn, 0);
         self.heartbeat().begin_turn();
-        self.recorded(|recorder| recorder.tape().turn());
+        if event_loop.gathering.has_pending() {
+            // What is sent now is not the last entry's.
+            self.recorded(|recorder| recorder.tape().turn(now_ns()));
+        }
         resume_after_fork(&event_loop.object());
         event_loop.turn_ended_with(doing, object);
         // A loop that runs no bytecode would never come to a signal's handler by itself.
@@ -306,10 +314,11 @@ impl Run<'_> {
             Err(raised) => Some(raised.take()),
         };
         self.recorded(|recorder| recorder.end(event_loop.value(), task.as_ref(), queued));
-        if task
-            .take_if(|task| task.this().future().is_done())
-            .is_some()
-        {
+        // This one and that of `asyncio.tasks._current_tasks`.
+        const OURS: isize = 2;
+        if task.is_some_and(|task| {
+            task.this().future().is_done() && task.this().object().reference_count() <= OURS
+        }) {
             // The step has seen the reference that was held here, and left the task entered.
             event_loop.leave_task()?;
         }

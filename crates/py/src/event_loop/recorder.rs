@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use ferrio_inspect::CoroutineRecord;
 use ferrio_inspect::snapshot::WaitKind;
 use ferrio_inspect::trace::{Lane, Reason, Tape, TaskName, TraceSwitch};
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
@@ -43,8 +44,13 @@ pub(super) struct Recorder {
     tape: Arc<Tape>,
     /// Which recording it is: see [`TraceSwitch::recording`].
     recording: u64,
-    /// Numbers of living tasks that have a lane, each at the place that its lowest bits say.
+    /// Numbers of living tasks that have a name on the tape, each at the place that its lowest bits
+    /// say.
     near: Box<[u64; NEAR]>,
+    /// The part of the recording that they have it in.
+    epoch: u64,
+    /// What coroutines are called, by the addresses of their records.
+    coroutines: HashMap<usize, Reason>,
     /// Tasks that an entry has put into the ready queue and that have no name on the tape yet. Empty
     /// between entries.
     unnamed: Vec<Own<Task>>,
@@ -67,6 +73,8 @@ impl Recorder {
             tape: switch.tape()?,
             recording,
             near: Box::new([0; NEAR]),
+            epoch: 0,
+            coroutines: HashMap::new(),
             unnamed: Vec::new(),
             reasons: HashMap::new(),
             functions: HashMap::new(),
@@ -86,6 +94,11 @@ impl Recorder {
 
     /// An entry begins. Gives its task, if it is one's step.
     pub(super) fn begin(&mut self, entry: &Entry) -> Option<Own<Task>> {
+        let epoch = self.tape.epoch();
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.near.fill(0);
+        }
         let task = match entry {
             Entry::Step(task) | Entry::Wake(task) => Some(task.clone()),
             Entry::Handle(handle) => handle
@@ -132,17 +145,20 @@ impl Recorder {
                 self.unnamed.push(other.clone());
             }
         });
-        for other in std::mem::take(&mut self.unnamed) {
-            let lane = self.lane_of(&other);
-            self.tape.woke(lane);
+        if !self.unnamed.is_empty() {
+            let mut unnamed = std::mem::take(&mut self.unnamed);
+            for other in unnamed.drain(..) {
+                let lane = self.lane_of(&other);
+                self.tape.woke(lane);
+            }
+            // For its memory.
+            self.unnamed = unnamed;
         }
         let Some(task) = task else {
             return;
         };
         if task.this().future().is_done() {
-            let lane = self.lane_of(task);
-            self.near[place(task.origin.id())] = 0;
-            self.tape.ended(lane);
+            self.tape.ended();
         } else if !is_ready && let Some(awaited) = task.awaited() {
             let reason = self.reason_of(task, &awaited);
             self.tape.waits(reason);
@@ -156,27 +172,36 @@ impl Recorder {
             // Without the registry tasks have no numbers: this is the one of all others then.
             return Lane::of(number);
         }
-        self.find_lane(task, number)
+        self.name_lane(task, number)
     }
 
-    #[cold]
-    fn find_lane(&mut self, task: &Own<Task>, number: u64) -> Lane {
-        // One that has not begun yet is met for the first time, mostly.
-        if task.origin.steps() == 0 || !self.tape.has_lane(number) {
-            let name = match task.this().number_as_name() {
-                Some(number) => TaskName::Number(number),
-                None => {
-                    let name = task.this().name().and_then(|name| name.to_text());
-                    TaskName::Given(name.unwrap_or_else(unreadable).into())
-                }
-            };
-            let coroutine = task.origin.coroutine().map_or("?", |record| record.name());
-            if self.tape.lane(number, name, coroutine) == Lane::OTHERS {
-                return Lane::OTHERS;
+    /// The lane of a task that has no name on the tape, as far as is known.
+    fn name_lane(&mut self, task: &Own<Task>, number: u64) -> Lane {
+        let name = match task.this().number_as_name() {
+            Some(number) => TaskName::Number(number),
+            None => {
+                let name = task.this().name().and_then(|name| name.to_text());
+                TaskName::Given(name.unwrap_or_else(unreadable).into())
             }
-        }
+        };
+        let coroutine = match task.origin.coroutine() {
+            Some(record) => self.name_of_coroutine(record),
+            None => self.named("?"),
+        };
+        let lane = Lane::of(number);
+        self.tape.name(lane, name, coroutine);
         self.near[place(number)] = number;
-        Lane::of(number)
+        lane
+    }
+
+    fn name_of_coroutine(&mut self, record: &'static CoroutineRecord) -> Reason {
+        let address = std::ptr::from_ref(record).addr();
+        if let Some(name) = self.coroutines.get(&address) {
+            return *name;
+        }
+        let name = self.named(record.name());
+        self.coroutines.insert(address, name);
+        name
     }
 
     /// Why a task waits: looked for in its chain of awaits when the line that waits is met for the
