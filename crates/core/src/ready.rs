@@ -65,9 +65,12 @@ impl<T> ReadyQueue<T> {
     }
 
     /// Visits those behind the first `count`.
-    pub(crate) fn for_each_from(&self, count: usize, visit: impl FnMut(&T)) {
+    pub(crate) fn for_each_from(&self, count: usize, mut visit: impl FnMut(&T)) {
         let entries = self.entries.borrow();
-        entries.range(count.min(entries.len())..).for_each(visit);
+        // There are none or few.
+        for index in count..entries.len() {
+            visit(&entries[index]);
+        }
     }
 
     pub(crate) fn for_each(&self, visit: impl FnMut(&T)) {

@@ -14,7 +14,7 @@ use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::{Entry, EventLoop};
 use crate::ffi::{
-    Object, Outcome, Own, Spot, This, code_of_function, is_coroutine, is_generator, suspended_spot,
+    Object, Outcome, Own, Spot, This, awaited_in, code_of_function, is_generator, suspended_spot,
 };
 use crate::imports::imports;
 use crate::inspect::{reason_to_wait, told_kind};
@@ -281,7 +281,6 @@ fn place(number: u64) -> usize {
 
 /// Where the innermost Python coroutine of a chain of awaits is, and what that one awaits.
 fn innermost(coroutine: &Object) -> (Option<Spot>, Option<Object>) {
-    let names = &imports().names;
     let mut spot = None;
     let mut link = coroutine.clone();
     for _ in 0..LONGEST {
@@ -289,13 +288,7 @@ fn innermost(coroutine: &Object) -> (Option<Spot>, Option<Object>) {
             return (spot, Some(link));
         }
         spot = suspended_spot(&link).or(spot);
-        let name = if is_coroutine(&link) {
-            &names.cr_await
-        } else {
-            &names.gi_yieldfrom
-        };
-        let next = link.find_attr(name).unwrap_or_else(unreadable);
-        match next.filter(|next| !next.is_none()) {
+        match awaited_in(&link) {
             Some(next) => link = next,
             None => return (spot, None),
         }

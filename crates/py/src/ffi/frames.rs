@@ -6,7 +6,8 @@
 //! minor version keeps; where the current frame stands in the thread's state is looked up once, at
 //! import, and all of it compared with what CPython's functions say of the same frame.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Object, Outcome, sys};
@@ -236,10 +237,61 @@ pub(crate) fn is_generator(object: &Object) -> bool {
     }
 }
 
-/// Whether it is a coroutine of Python's own type.
-pub(crate) fn is_coroutine(object: &Object) -> bool {
-    // SAFETY: a question about a live object's type.
-    unsafe { sys::PyCoro_CheckExact(object.as_ptr()) != 0 }
+/// What a coroutine, a generator or an asynchronous generator of Python's own type awaits now: what
+/// `cr_await` and its like say, without the lookup of a name.
+pub(crate) fn awaited_in(generator: &Object) -> Option<Object> {
+    type Getters = [Option<sys::getter>; 3];
+    static GETTERS: OnceLock<Getters> = OnceLock::new();
+    // SAFETY: types that live as long as the interpreter, whose tables do as well.
+    let getters = GETTERS.get_or_init(|| unsafe {
+        [
+            getter_of(&raw mut sys::PyCoro_Type, c"cr_await"),
+            getter_of(&raw mut sys::PyGen_Type, c"gi_yieldfrom"),
+            getter_of(&raw mut sys::PyAsyncGen_Type, c"ag_await"),
+        ]
+    });
+    // SAFETY: questions about a live object's type.
+    let which = unsafe {
+        let object = generator.as_ptr();
+        if sys::PyCoro_CheckExact(object) != 0 {
+            0
+        } else if sys::PyGen_CheckExact(object) != 0 {
+            1
+        } else if sys::PyAsyncGen_CheckExact(object) != 0 {
+            2
+        } else {
+            return None;
+        }
+    };
+    let getter = getters[which]?;
+    // SAFETY: the getter of the live object's own type, which needs no closure; a new reference, or
+    // null with an exception.
+    let awaited = unsafe { Object::from_new(getter(generator.as_ptr(), std::ptr::null_mut())) };
+    match awaited {
+        Ok(awaited) => Some(awaited).filter(|awaited| !awaited.is_none()),
+        Err(raised) => {
+            raised.discard(); // Without memory for it nothing is known.
+            None
+        }
+    }
+}
+
+/// The C function behind an attribute that a type of CPython's computes.
+///
+/// # Safety
+/// The type is there.
+unsafe fn getter_of(class: *mut sys::PyTypeObject, name: &CStr) -> Option<sys::getter> {
+    // SAFETY: the table, if there is one, ends with an entry without a name.
+    unsafe {
+        let mut entry = (*class).tp_getset;
+        while !entry.is_null() && !(*entry).name.is_null() {
+            if CStr::from_ptr((*entry).name) == name {
+                return (*entry).get;
+            }
+            entry = entry.add(1);
+        }
+    }
+    None
 }
 
 /// The address of the code object of a coroutine of Python's own type that has not ended, or null.

@@ -67,7 +67,7 @@ pub(crate) use coroutine_origin::{is_origin_tracked, learn_origin_depth, origin}
 pub(crate) use daemon_threads::in_daemon_thread;
 pub(crate) use exception::{Outcome, Raised, SavedException, handling};
 pub(crate) use frames::{
-    Frame, Spot, code_address, code_of, is_coroutine, is_generator, learn_frames, line_of,
+    Frame, Spot, awaited_in, code_address, code_of, is_generator, learn_frames, line_of,
     running_spots, spots_of_thread, suspended_spot,
 };
 pub(crate) use free_list::FreeList;

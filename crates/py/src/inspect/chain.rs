@@ -2,7 +2,7 @@
 
 use super::told::Told;
 use crate::awaitable::Coroutine;
-use crate::ffi::{Object, Spot, This, is_generator, suspended_spot, text};
+use crate::ffi::{Object, Spot, This, awaited_in, is_generator, suspended_spot, text};
 
 /// One member of the chain.
 pub(super) struct Link {
@@ -40,10 +40,7 @@ pub(super) fn chain_of(coroutine: &Object) -> Vec<Link> {
 /// What a coroutine, a generator or a step of an asynchronous generator awaits.
 fn awaited_by(link: &Object) -> Option<Object> {
     if is_generator(link) {
-        return ["cr_await", "gi_yieldfrom", "ag_await"]
-            .into_iter()
-            .find_map(|name| attribute(link, name))
-            .filter(|awaited| !awaited.is_none());
+        return awaited_in(link);
     }
     // What `await generator.asend(…)` awaits, and `async for`, has no attribute that leads to the
     // generator.
