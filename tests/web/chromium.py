@@ -16,6 +16,8 @@ _FLAGS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
+    # Their width is not part of a picture of the whole page.
+    "--hide-scrollbars",
     "--disable-quic",
     "--disable-sync",
     "--disable-extensions",

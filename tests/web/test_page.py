@@ -58,7 +58,7 @@ def test_the_numbers_move(page, start_service):
     page.wait_for("document.querySelectorAll('#lag-chart .curve').length == 2")
 
 
-def test_details_of_a_task(page, start_service):
+def test_details_of_a_task(page, start_service, keep_picture):
     show(page, start_service())
     page.wait_for(row("worker-mail"))
     page.evaluate(f"{row('worker-mail')}.click()")
@@ -67,6 +67,7 @@ def test_details_of_a_task(page, start_service):
     assert "worker-mail" in details
     assert "service.py" in details
     assert "tick" in details
+    keep_picture("details-1280")
     # Who made it is one click away.
     page.evaluate("document.querySelector('#details .link').click()")
     page.wait_for(f"{text('details')}.startsWith('✕') && {text('details')}.includes('supervise')")
@@ -93,6 +94,9 @@ def test_a_busy_service(page, start_service, keep_picture, width, scheme):
     show(page, start_service())
     page.wait_for("document.querySelectorAll('.lane .task').length > 40")
     page.wait_for("document.querySelectorAll('#lag-chart .curve').length == 2")
+    # Of curves there is more to see after a while.
+    curve = "document.querySelector('#busy-chart path.curve').getAttribute('d')"
+    page.wait_for(f"{curve}.split('L').length > 10")
     assert_fits(page)
     keep_picture(f"busy-{width}-{scheme}", whole=True)
 

@@ -47,7 +47,7 @@ export function drawLanes(loop, now, chosen, choose) {
       if (tasks.length === 0) lane.lastElementChild.replaceChildren(nobody(name, loop));
     },
   );
-  const empty = LANES.filter(([name]) => !seen.has(name)).map(([, title]) => title.replace("Waiting for ", ""));
+  const empty = LANES.filter(([name]) => name !== "other" && !seen.has(name)).map(([, title]) => title.replace("Waiting for ", ""));
   setText(byId("nobody"), empty.length ? `Nobody has waited for ${empty.join("; ")}.` : "");
   moveTasks(root, places);
 }
