@@ -68,6 +68,11 @@ def test_details_of_a_task(page, start_service, keep_picture):
     assert "service.py" in details
     assert "tick" in details
     keep_picture("details-1280")
+    page.evaluate(f"{row('commander')}.click()")
+    # What it waits for has a name in the program.
+    page.wait_for(f"/Called\\s+commands/.test({text('details')})")
+    page.evaluate(f"{row('worker-mail')}.click()")
+    page.wait_for(f"{text('details')}.includes('worker-mail')")
     # Who made it is one click away.
     page.evaluate("document.querySelector('#details .link').click()")
     page.wait_for(f"{text('details')}.startsWith('✕') && {text('details')}.includes('supervise')")

@@ -27,7 +27,9 @@ function facts(task, now, choose) {
   fact("State", task.state);
   if (wait) {
     fact("Waits", `${waitWords(wait)}${wait.since ? ` for ${duration(now - wait.since)}` : ""}`);
-    if (wait.what) fact("For", element("code", { text: wait.what }));
+    if (wait.name) fact("Called", element("code", { text: wait.name }));
+    // Of a sleep it is how long it will last, which is said below.
+    if (wait.what && wait.kind !== "sleep") fact("For", element("code", { text: wait.what }));
     if (wait.until) fact("Until", `in ${duration(Math.max(0, wait.until - now))}`);
     if (ownSite(task)) fact("At", site(ownSite(task)));
     if (wait.tasks.length) fact("Held by", ...wait.tasks.map((id) => link(id, choose)));
