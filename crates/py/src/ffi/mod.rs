@@ -82,7 +82,7 @@ pub(crate) use module::{module_definition, python_version};
 pub(crate) use native::{Extends, Instance, Native, Own, This, TypeObject, Visitor};
 pub(crate) use object::{Object, Ref, interned, none, not_implemented, text, text_type_address};
 pub(crate) use outside::{code_type_address, hex_version, runtime_address};
-pub(crate) use reach::{Reached, sections_of};
+pub(crate) use reach::{Reached, attribute_that_is, sections_of, variable_that_is};
 pub(crate) use replaced_value::{ReplacedValue, learn_dict_layout};
 pub(crate) use returned::forget_returned;
 pub(crate) use search::find;
