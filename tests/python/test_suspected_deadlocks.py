@@ -1,6 +1,7 @@
 """Tasks that wait for queues, events and the like that only they know; timeouts from elsewhere."""
 
 import asyncio
+import functools
 import re
 import sys
 

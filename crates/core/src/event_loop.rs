@@ -11,6 +11,7 @@ use crate::clock::monotonic_now;
 use crate::poll_policy::PollPolicy;
 use crate::ready::ReadyQueue;
 use crate::sync::Arc;
+use crate::timer_slack::TimerSlack;
 use crate::{
     Clock, Driver, Event, InjectQueue, Instant, Interest, Reactor, SignalPipe, TimerHeap, TimerKey,
     Token,
@@ -29,7 +30,7 @@ pub struct Options {
     pub clock: Clock,
     /// Where I/O events come from.
     pub reactor: Reactor,
-    /// Asks for I/O on every turn. Otherwise a loop with ready work may skip that for up to 50 µs
+    /// Asks for I/O on every turn. Otherwise a loop with ready work may skip that for up to 40 µs
     /// at a time; see [`EventLoop::turn`].
     pub poll_every_turn: bool,
 }
@@ -345,11 +346,14 @@ impl<T> EventLoop<T> {
 
     /// Turns until [`EventLoop::stop`]. It can be called again afterwards, whatever it returned.
     ///
+    /// Meanwhile the thread's timer slack is 10 µs, and so is that of threads and processes it makes.
+    ///
     /// # Errors
     ///
     /// What the driver or the reactor failed with. A stop that was asked for is forgotten.
     pub fn run<D: Driver<T>>(&self, driver: &mut D) -> Result<(), D::Error> {
         self.policy.force();
+        let _slack = TimerSlack::shorten();
         let outcome = loop {
             match self.turn(driver) {
                 Ok(()) if !self.is_stopping() => {}
@@ -366,7 +370,7 @@ impl<T> EventLoop<T> {
     ///    it waits until the next deadline, 24 hours at most; with no deadline, for ever. On a
     ///    virtual clock it never waits for a deadline. A loop whose last waits found events at once
     ///    looks for them before it waits.
-    /// 2. **Wait** for I/O. A turn with ready entries may skip this for up to 50 µs, but never the
+    /// 2. **Wait** for I/O. A turn with ready entries may skip this for up to 40 µs, but never the
     ///    first turn of a run, nor the turn a stop takes effect on, nor within 16 turns of an
     ///    event, nor after an fd was registered or written to, nor with a wake pending.
     /// 3. **Collect** what became ready: entries of other threads, signals, I/O events, then due

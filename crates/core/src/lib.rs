@@ -88,6 +88,7 @@ mod ready;
 mod signal;
 mod sync;
 mod timer;
+mod timer_slack;
 mod tls_records;
 pub mod write_buffer;
 

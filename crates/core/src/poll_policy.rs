@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::Instant;
 
-/// A poll costs as much as ten callbacks, so busy turns skip it; but never for longer than this.
-const LONGEST_SKIP: Duration = Duration::from_micros(50);
+/// A poll costs as much as ten callbacks, so busy turns skip it; but never for longer than this. With
+/// the poll itself, and what the kernel takes to say that a file is ready, it is at most 50 µs.
+const LONGEST_SKIP: Duration = Duration::from_micros(40);
 
 /// Where there was an event there are often more: so many turns after it poll.
 const TURNS_AFTER_EVENT: u32 = 16;

@@ -1,6 +1,6 @@
 //! Which turns of a busy loop ask for I/O. The scripted reactor counts.
 //!
-//! A turn that may skip its poll must not do so for longer than 50 µs, and this machine may hold a
+//! A turn that may skip its poll must not do so for longer than 40 µs, and this machine may hold a
 //! test up for longer between two turns. So a scenario is tried until it was not held up; what a
 //! scenario must do in any case it asserts by itself.
 
@@ -53,7 +53,7 @@ impl Busy {
 
     /// Whether everything since the first turn went so fast that skips were allowed throughout.
     fn was_not_held_up(&self) -> bool {
-        self.since.elapsed() < Duration::from_micros(45)
+        self.since.elapsed() < Duration::from_micros(36)
     }
 }
 
@@ -96,7 +96,7 @@ fn sixteen_turns_after_an_event_poll() -> io::Result<()> {
         assert_eq!(busy.turns(16)?, 16);
         let since = Instant::now();
         let polls = busy.turns(1)?;
-        let fast = since.elapsed() < Duration::from_micros(45);
+        let fast = since.elapsed() < Duration::from_micros(36);
         assert!(polls == 0 || !fast);
         Ok(fast)
     })
