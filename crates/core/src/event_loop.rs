@@ -346,7 +346,7 @@ impl<T> EventLoop<T> {
 
     /// Turns until [`EventLoop::stop`]. It can be called again afterwards, whatever it returned.
     ///
-    /// Meanwhile the thread's timer slack is 10 µs, and so is that of threads and processes it makes.
+    /// Meanwhile the thread's timer slack is 1 µs, and so is that of threads and processes it makes.
     ///
     /// # Errors
     ///

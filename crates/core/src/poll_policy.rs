@@ -30,6 +30,8 @@ pub(crate) struct PollPolicy {
     forced_turns: Cell<u32>,
     /// When the last poll was, on the monotonic clock.
     last_poll: Cell<Instant>,
+    /// When the turn before began, or polled.
+    last_turn: Cell<Instant>,
     /// How many waits from now begin without a look.
     rest: Cell<u32>,
     /// How many will do so when the next look finds nothing, before it is raised.
@@ -42,6 +44,7 @@ impl PollPolicy {
             every_turn,
             forced_turns: Cell::new(0),
             last_poll: Cell::new(Instant::ZERO),
+            last_turn: Cell::new(Instant::ZERO),
             rest: Cell::new(LONGEST_REST),
             next_rest: Cell::new(LONGEST_REST),
         }
@@ -91,16 +94,19 @@ impl PollPolicy {
         forced > 0
     }
 
-    /// Whether a turn that has ready work at this time and need not poll should do so.
+    /// Whether a turn that has ready work at this time and need not poll should do so: the next one,
+    /// if it comes as late as this one, would be too late.
     #[inline]
     pub(crate) fn wants_poll(&self, now: Instant) -> bool {
-        self.every_turn || now.saturating_since(self.last_poll.get()) >= LONGEST_SKIP
+        let turn = now.saturating_since(self.last_turn.replace(now));
+        self.every_turn || now.saturating_since(self.last_poll.get()) + turn > LONGEST_SKIP
     }
 
     /// A poll ended `now`, with or without events.
     #[inline]
     pub(crate) fn polled(&self, now: Instant, found_events: bool) {
         self.last_poll.set(now);
+        self.last_turn.set(now);
         if found_events {
             self.force_turns(TURNS_AFTER_EVENT);
         }

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use rustix::thread::{current_timer_slack, set_current_timer_slack};
 
 /// Nanoseconds. The kernel's own choice is 50 µs, a twentieth of a timer of 1 ms.
-const SLACK: NonZeroU64 = NonZeroU64::new(10_000).expect("not zero");
+const SLACK: NonZeroU64 = NonZeroU64::new(1_000).expect("not zero");
 
 /// While it lives the thread that made it is woken by its timers nearly on time.
 #[derive(Debug)]
