@@ -11,8 +11,8 @@ after that does the callback run? And how often does a chain of 1 ms timers fire
 loop that does nothing else, and does one ever fire early?
 
 ferrio must give each side half of the turns at least, be no later than 50 µs and one batch in 99
-of 100 cases (in the middle one of three runs), and fire 950 times, none early. When it does not, this ends with 1. Not a test: how
-long a process waits for a processor is the machine's matter.
+of 100 cases (in the middle one of three runs), and fire 950 times, none early. When it does not,
+this ends with 1. Not a test: how long a process waits for a processor is the machine's matter.
 """
 
 from __future__ import annotations
@@ -229,9 +229,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("loops", nargs="*", default=["asyncio", "uvloop", "ferrio"])
-    parser.add_argument(
-        "--seconds", type=float, default=1.0, help="of each of three measurements (1)"
-    )
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement (1)")
     parser.add_argument("--first", action="store_true", help="with the highest priority")
     arguments = parser.parse_args()
     if arguments.first:
