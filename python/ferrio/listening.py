@@ -38,7 +38,7 @@ _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 # Connections that one turn accepts at most: each has a task until its protocol is made, so what a
 # thousand of them take at once would stay with the process.
-_AT_ONCE = 64
+_AT_ONCE = 16
 
 
 class ListeningPart(ConnectionsPart):
