@@ -479,9 +479,8 @@ def nested_semaphore(library):
     return {"one": one, "other": other}
 
 
-def bounded_semaphores(library):
-    shared["first"] = library.BoundedSemaphore(1)
-    shared["second"] = library.BoundedSemaphore(1)
+def each_within_the_other():
+    """Two tasks, of which each is in a section of what is shared and wants into the other's."""
 
     async def take(outer, inner):
         async with shared[outer]:
@@ -493,21 +492,17 @@ def bounded_semaphores(library):
         "one": functools.partial(take, "first", "second"),
         "other": functools.partial(take, "second", "first"),
     }
+
+
+def bounded_semaphores(library):
+    shared["first"] = library.BoundedSemaphore(1)
+    shared["second"] = library.BoundedSemaphore(1)
+    return each_within_the_other()
 
 
 def locks_of_asyncio(_):
     shared["first"], shared["second"] = asyncio.Lock(), asyncio.Lock()
-
-    async def take(outer, inner):
-        async with shared[outer]:
-            await ferrio.sleep(0)
-            async with shared[inner]:
-                pass
-
-    return {
-        "one": functools.partial(take, "first", "second"),
-        "other": functools.partial(take, "second", "first"),
-    }
+    return each_within_the_other()
 
 
 @LIBRARIES

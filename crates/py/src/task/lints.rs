@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 
 use super::Task;
+use super::origin::site_in_python;
 use crate::event_loop::EventLoop;
 use crate::ffi::{Guarded, Object, ObjectCell, Outcome, Raised, This, interned, none, sys, text};
 use crate::imports::module;
@@ -130,14 +131,7 @@ impl This<'_, Task> {
     pub(crate) fn origin_in_python(self) -> Outcome<Object> {
         use ferrio_inspect::snapshot::Owner;
         let origin = &self.value().origin;
-        let site = match ferrio_inspect::site(origin.site()) {
-            Some(site) => Object::tuple(&[
-                &text(&site.file)?,
-                &Object::from_i64(site.line.into())?,
-                &text(&site.function)?,
-            ])?,
-            None => none(),
-        };
+        let site = site_in_python(origin.site())?;
         let (kind, name, task) = match self.owner() {
             Owner::User => ("user", None, None),
             Owner::Runner => ("runner", None, None),

@@ -24,7 +24,7 @@ use ferrio_inspect::watchdog::{RegistryLayout, TaskLayout};
 pub(crate) use lints::{are_lints_on, hear_of_unawaited, warn_unawaited};
 pub(crate) use origin::{
     Making, Origin, are_steps_measured, creation, is_registry_on, measure_steps, next_task_id,
-    offsets,
+    offsets, site_in_python,
 };
 pub(crate) use places::{Maker, OWNERS, current_site, learn_folders, site_in};
 pub(crate) use published::all_tasks;

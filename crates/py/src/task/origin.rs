@@ -18,7 +18,9 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use super::Task;
 use super::places::{Maker, OWNERS, creator_of, current_site};
 use crate::event_loop::EventLoop;
-use crate::ffi::{Guarded, Instance, Object, This, code_address, code_of, stepped, text};
+use crate::ffi::{
+    Guarded, Instance, Object, Outcome, This, code_address, code_of, none, stepped, text,
+};
 
 /// The registry's part of a task: 64 bytes.
 pub(crate) struct Origin {
@@ -280,6 +282,18 @@ impl Drop for Making {
 #[inline]
 fn stepped_id() -> u64 {
     stepped::<Task>().map_or(0, |task| task.origin.id())
+}
+
+/// `(file, line, function)`, or None where nothing is known.
+pub(crate) fn site_in_python(site: SiteId) -> Outcome<Object> {
+    match ferrio_inspect::site(site) {
+        Some(site) => Object::tuple(&[
+            &text(&site.file)?,
+            &Object::from_i64(site.line.into())?,
+            &text(&site.function)?,
+        ]),
+        None => Ok(none()),
+    }
 }
 
 /// The line of the program that makes something now, and the number of the task that this thread is

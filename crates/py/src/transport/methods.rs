@@ -6,6 +6,7 @@ use crate::ffi::{
     Arguments, GetSet, Method, Object, Outcome, Own, Raised, Signature, This, none, sys, text,
 };
 use crate::imports::imports;
+use crate::task::site_in_python;
 
 pub(super) const GET_EXTRA_INFO: Signature<2> = Signature {
     function: "get_extra_info",
@@ -169,14 +170,7 @@ fn state<T: Transport>() -> Vec<Method> {
         Method::no_arguments(
             c"_made_by",
             |this: This<'_, T>| {
-                let site = match ferrio_inspect::site(this.created.get()) {
-                    Some(site) => Object::tuple(&[
-                        &text(&site.file)?,
-                        &Object::from_i64(site.line.into())?,
-                        &text(&site.function)?,
-                    ])?,
-                    None => none(),
-                };
+                let site = site_in_python(this.created.get())?;
                 let task = Object::from_i64(this.creator.get().cast_signed())?;
                 Object::tuple(&[&site, &task])
             },
