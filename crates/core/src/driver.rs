@@ -34,6 +34,13 @@ pub trait Driver<T> {
         wait()
     }
 
+    /// Whether a turn that is about to wait may look for events first. Not if it would have to let
+    /// others have something for that: then waiting is as cheap.
+    #[inline]
+    fn may_look(&mut self) -> bool {
+        true
+    }
+
     /// A wait begins at `now`, on the monotonic clock, that may last; what the loop did before it
     /// ends here. Not told of a look at what is there already.
     #[inline]

@@ -414,7 +414,8 @@ impl<T> EventLoop<T> {
         if !self.ready.is_empty() || self.is_stopping() {
             return Ok(self.plan_busy_turn(forced));
         }
-        if matches!(self.clock, Clock::Monotonic) && self.policy.looks_first() {
+        let is_real = matches!(self.clock, Clock::Monotonic);
+        if is_real && self.policy.looks_first() && driver.may_look() {
             return Ok(Plan::Look);
         }
         self.plan_wait(driver)

@@ -71,6 +71,15 @@ fn a_loop_that_finds_events_at_once_comes_to_look_and_stays_with_it() -> io::Res
 }
 
 #[test]
+fn a_driver_that_would_have_to_let_go_of_something_waits() -> io::Result<()> {
+    let mut program = Program::new()?;
+    program.runner.may_look = false;
+    let waits = program.turns_with_events(MANY)?;
+    assert!(waits.iter().all(|&wait| wait == FOR_EVER), "{waits:?}");
+    Ok(())
+}
+
+#[test]
 fn a_look_that_finds_nothing_is_followed_by_the_wait() -> io::Result<()> {
     let mut program = Program::new()?;
     program.turns_with_events(MANY)?;

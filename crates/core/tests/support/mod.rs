@@ -95,6 +95,8 @@ pub struct Runner {
     pub on_signal: OnSignal,
     /// What an interruption leads to.
     pub on_interruption: Box<dyn FnMut() -> io::Result<()>>,
+    /// Whether a look before a wait is as good as free.
+    pub may_look: bool,
     /// The timeouts of all waits.
     pub waits: Vec<Option<Duration>>,
     /// How many turns ended, and how many of them badly.
@@ -108,6 +110,7 @@ impl Default for Runner {
             on_event: Box::new(|_, event| panic!("nobody expects {event:?}")),
             on_signal: Box::new(|_, number| panic!("nobody expects signal {number}")),
             on_interruption: Box::new(|| panic!("nobody expects an interruption")),
+            may_look: true,
             waits: Vec::new(),
             turns: 0,
             failed_turns: 0,
@@ -137,6 +140,10 @@ impl Driver<Call> for Runner {
     fn wait<R: Send>(&mut self, timeout: Option<Duration>, wait: impl FnOnce() -> R + Send) -> R {
         self.waits.push(timeout);
         wait()
+    }
+
+    fn may_look(&mut self) -> bool {
+        self.may_look
     }
 
     fn interrupted(&mut self) -> io::Result<()> {

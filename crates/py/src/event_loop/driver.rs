@@ -161,6 +161,11 @@ impl Driver<Entry> for Run<'_> {
     }
 
     #[inline]
+    fn may_look(&mut self) -> bool {
+        !may_others_want_interpreter()
+    }
+
+    #[inline]
     fn begin_wait(&mut self, now: Instant) {
         self.wait_begun = Some(nanos(now));
         self.counters().begin_wait(nanos(now));
