@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     What failed in this part the last time belongs to it, whatever else there is.
     """
-    if config.option.lf:
+    if config.getoption("lf", default=False):
         return
     part, parts = map(int, os.environ.get("FERRIO_LEAKS_PART", "1/1").split("/"))
     files = sorted({item.path for item in items})
