@@ -79,9 +79,20 @@ fn busy_turns_skip_polls() -> io::Result<()> {
 }
 
 #[test]
-fn no_poll_is_skipped_for_longer_than_fifty_microseconds() -> io::Result<()> {
+fn no_poll_is_skipped_for_longer_than_forty_microseconds() -> io::Result<()> {
     let mut busy = Busy::new()?;
     std::thread::sleep(Duration::from_micros(60));
+    assert_eq!(busy.turns(1)?, 1);
+    Ok(())
+}
+
+#[test]
+fn a_turn_polls_when_the_next_one_would_be_too_late() -> io::Result<()> {
+    let mut busy = Busy::new()?;
+    // One turn of 25 µs may pass without a poll, but not two.
+    while busy.since.elapsed() < Duration::from_micros(25) {
+        std::hint::spin_loop();
+    }
     assert_eq!(busy.turns(1)?, 1);
     Ok(())
 }

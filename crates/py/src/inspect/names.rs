@@ -2,7 +2,8 @@
 //!
 //! Looked for where the task waits: an attribute of something that the waiting function has at hand
 //! (`Pool.lock`), a global variable that it uses, or a variable of its own. Nothing of the program's
-//! runs for it.
+//! runs for it, but for a metaclass that answers itself when asked for a class's `__name__`; what that
+//! raises leaves the thing without a name.
 
 use super::chain::{Link, attribute, readable};
 use crate::ffi::{attribute_that_is, text, variable_that_is};
